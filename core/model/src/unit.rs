@@ -131,11 +131,7 @@ impl Sub for DataSize {
 
 impl fmt::Display for DataRate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0 >= 1_000_000 {
-            write!(f, "{:.2} Mbit/s", self.0 as f64 / 1e6)
-        } else {
-            write!(f, "{} kbit/s", self.0 / 1000)
-        }
+        if self.0 >= 1_000_000 { write!(f, "{:.2} Mbit/s", self.0 as f64 / 1e6) } else { write!(f, "{} kbit/s", self.0 / 1000) }
     }
 }
 

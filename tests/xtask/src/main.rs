@@ -1,1 +1,44 @@
-fn main() {}
+//! `cargo xtask`: everything a newcomer, a developer or CI runs, from a machine that has Rust only.
+
+mod demo;
+mod doctor;
+mod fuzz;
+mod media;
+mod shell;
+mod test;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  demo [--json] [ARGS]    a real call that starts as a mesh, grows into the relay and comes back
+  test [--only STEP]...   every test: lints, house rules, unit, property, end to end, browser, fuzz replay
+                          (steps: format clippy unit e2e browser fuzz)
+  fuzz [SECONDS] [NAME]   runs the fuzz targets, each for SECONDS (default 60)
+  doctor [--check]        says what this machine lacks and installs it where it can (--check: only says)
+";
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let command = arguments.next();
+    let rest: Vec<String> = arguments.collect();
+    let outcome = match command.as_deref() {
+        Some("demo") => demo::run(&rest),
+        Some("test") => test::run(&rest),
+        Some("fuzz") => fuzz::run(&rest),
+        Some("doctor") => doctor::run(&rest),
+        Some("help" | "--help" | "-h") => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        other => Err(format!("there is no command {:?}\n\n{USAGE}", other.unwrap_or(""))),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("xtask: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}

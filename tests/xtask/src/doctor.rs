@@ -1,0 +1,106 @@
+//! What the machine lacks, and getting it.
+
+use std::process::Command;
+
+use crate::shell::{execute, has_program, succeeds};
+
+/// A thing a build or a test needs, and the Debian packages that bring it.
+pub struct Need {
+    /// Any of these programs will do.
+    programs: &'static [&'static str],
+    packages: &'static str,
+    why: &'static str,
+}
+
+/// To build anything.
+pub const BUILD: &[Need] = &[
+    Need { programs: &["gcc", "cc"], packages: "gcc libc6-dev", why: "links Rust and compiles libopus" },
+    Need { programs: &["g++", "c++"], packages: "g++", why: "compiles OpenH264" },
+    Need { programs: &["make"], packages: "make", why: "builds libopus" },
+    Need { programs: &["cmake"], packages: "cmake", why: "configures libopus" },
+    Need { programs: &["nasm"], packages: "nasm", why: "OpenH264's assembly: without it video costs three times as much" },
+];
+
+/// To run the demo with real pictures and voices.
+pub const MEDIA: &[Need] =
+    &[Need { programs: &["python3"], packages: "python3 python3-venv", why: "fetches the sample video" }];
+
+/// To run every test.
+pub const TEST: &[Need] = &[
+    Need { programs: &["git"], packages: "git", why: "the house rules ask it which files there are" },
+    Need { programs: &["chromium"], packages: "chromium", why: "real browsers join the calls" },
+];
+
+impl Need {
+    fn met(&self) -> bool {
+        self.programs.iter().any(|program| has_program(program))
+    }
+}
+
+/// `cargo xtask doctor`: reports on everything; installs unless `--check`.
+pub fn run(arguments: &[String]) -> Result<(), String> {
+    let check = arguments.iter().any(|argument| argument == "--check");
+    for need in BUILD.iter().chain(MEDIA).chain(TEST) {
+        let state = if need.met() { "ok     " } else { "missing" };
+        println!("{state} {:<10} {}", need.programs.first().unwrap_or(&""), need.why);
+    }
+    if check {
+        missing(&[BUILD, MEDIA, TEST]).map_or(Ok(()), |packages| Err(advice(&packages)))
+    } else {
+        ensure(&[BUILD, MEDIA, TEST])
+    }
+}
+
+/// Installs what is missing of `groups`, or says what to type.
+pub fn ensure(groups: &[&[Need]]) -> Result<(), String> {
+    let Some(packages) = missing(groups) else { return Ok(()) };
+    if !has_program("apt-get") || !is_root() {
+        return Err(advice(&packages));
+    }
+    eprintln!("installing {}", packages.join(" "));
+    run_apt(&["update"])?;
+    let mut install = vec!["install", "--no-install-recommends", "-y"];
+    install.extend(packages.iter().map(String::as_str));
+    run_apt(&install)?;
+    missing(groups).map_or(Ok(()), |left| Err(format!("installed, and still missing: {}", left.join(" "))))
+}
+
+fn missing(groups: &[&[Need]]) -> Option<Vec<String>> {
+    let packages: Vec<String> = groups
+        .iter()
+        .flat_map(|group| group.iter())
+        .filter(|need| !need.met())
+        .flat_map(|need| need.packages.split(' ').map(str::to_owned))
+        .collect();
+    (!packages.is_empty()).then_some(packages)
+}
+
+fn advice(packages: &[String]) -> String {
+    let missing = packages.join(" ");
+    format!(
+        "this machine lacks {missing}\nrun:  sudo apt-get update && sudo apt-get install --no-install-recommends -y {missing}\n\
+         (on another system install the same programs with its own package manager), then try again"
+    )
+}
+
+fn run_apt(arguments: &[&str]) -> Result<(), String> {
+    execute(Command::new("apt-get").arg("-qq").args(arguments).env("DEBIAN_FRONTEND", "noninteractive"))
+}
+
+fn is_root() -> bool {
+    succeeds(Command::new("sh").args(["-c", "[ \"$(id -u)\" = 0 ]"]))
+}
+
+/// Installs a package that a richer run wants but that nothing depends on; says whether it is there now.
+pub fn try_install(package: &str) -> bool {
+    let installed = |package: &str| succeeds(Command::new("dpkg").args(["-s", package]));
+    if installed(package) {
+        return true;
+    }
+    if !has_program("apt-get") || !is_root() {
+        eprintln!("not installed: {package} (sudo apt-get install -y {package})");
+        return false;
+    }
+    let _updated = run_apt(&["update"]);
+    run_apt(&["install", "--no-install-recommends", "-y", package]).is_ok() && installed(package)
+}
