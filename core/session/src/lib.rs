@@ -1,1 +1,3 @@
-//! To be written.
+//! Everything that decides in a call, on both sides, as pure machines.
+
+pub mod room;

@@ -1,1 +1,3 @@
-//! To be written.
+//! The Segue relay: signalling, tokens and the selective forwarding unit behind one binary, `segue-relay`.
+
+pub mod media_plane;
