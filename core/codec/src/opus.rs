@@ -1,0 +1,1 @@
+//! Opus (RFC 6716) by libopus.
