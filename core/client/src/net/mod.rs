@@ -1,0 +1,3 @@
+//! The client's two ways out: legs that carry media and the connection that carries signalling.
+
+pub(crate) mod peer_link;
