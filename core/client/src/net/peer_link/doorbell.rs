@@ -54,10 +54,7 @@ impl Runtime for DoorbellRuntime {
         TokioRuntime.connect_tcp(remote)
     }
 
-    fn resolve_host<'a>(
-        &'a self,
-        host: &'a str,
-    ) -> Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'a>> {
+    fn resolve_host<'a>(&'a self, host: &'a str) -> Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'a>> {
         TokioRuntime.resolve_host(host)
     }
 

@@ -102,10 +102,8 @@ pub(super) fn media_engine() -> Result<MediaEngine> {
         sdp_fmtp_line: format!("apt={H264_PAYLOAD_TYPE}"),
         rtcp_feedback: vec![],
     };
-    engine.register_codec(
-        RTCRtpCodecParameters { rtp_codec: rtx, payload_type: H264_RTX_PAYLOAD_TYPE },
-        RtpCodecKind::Video,
-    )?;
+    engine
+        .register_codec(RTCRtpCodecParameters { rtp_codec: rtx, payload_type: H264_RTX_PAYLOAD_TYPE }, RtpCodecKind::Video)?;
     for (uri, carried) in EXTENSIONS {
         let kinds: &[RtpCodecKind] = match carried {
             Carried::Audio => &[RtpCodecKind::Audio],
@@ -128,8 +126,7 @@ const fn payload_type(kind: TrackKind) -> u8 {
 }
 
 fn codec(kind: TrackKind) -> RTCRtpCodec {
-    let feedback =
-        |typ: &str, parameter: &str| RTCPFeedback { typ: typ.to_owned(), parameter: parameter.to_owned() };
+    let feedback = |typ: &str, parameter: &str| RTCPFeedback { typ: typ.to_owned(), parameter: parameter.to_owned() };
     match kind {
         TrackKind::Audio => RTCRtpCodec {
             mime_type: MIME_TYPE_OPUS.to_owned(),

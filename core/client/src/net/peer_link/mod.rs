@@ -193,11 +193,11 @@ pub(crate) enum PacketBody {
 pub(crate) struct LinkCounters {
     /// Packets handed to the transport.
     pub(crate) sent: u64,
-    /// Packets handed to the machines.
+    /// Packets that arrived.
     pub(crate) received: u64,
     /// Outbound packets dropped because the queue to the transport was full.
     pub(crate) dropped_out: u64,
-    /// Inbound packets dropped because the machines were behind.
+    /// Of those, dropped because the machines were behind.
     pub(crate) dropped_in: u64,
     /// Packets that could not be converted to or from the transport's form.
     pub(crate) malformed: u64,

@@ -200,8 +200,7 @@ impl Open {
                 .build()
                 .await?,
         );
-        let mut link =
-            Self { connection, channels: Vec::new(), events, has_remote: false, early_candidates: VecDeque::new() };
+        let mut link = Self { connection, channels: Vec::new(), events, has_remote: false, early_candidates: VecDeque::new() };
         for section in &config.sections {
             link.add_section(section).await?;
         }

@@ -124,11 +124,10 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Tap {
             self.wire.malformed.fetch_add(1, Ordering::Relaxed);
             return Ok(());
         };
-        let counter = match self.inbound.try_send(LinkPacket { link: self.link, at: packet.now, body }) {
-            Ok(()) => &self.wire.received,
-            Err(_) => &self.wire.dropped_in,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
+        self.wire.received.fetch_add(1, Ordering::Relaxed);
+        if self.inbound.try_send(LinkPacket { link: self.link, at: packet.now, body }).is_err() {
+            self.wire.dropped_in.fetch_add(1, Ordering::Relaxed);
+        }
         Ok(())
     }
 
