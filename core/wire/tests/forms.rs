@@ -82,7 +82,12 @@ fn body() -> impl Strategy<Value = signal_body::Body> {
             path,
             reason
         })),
-        (any::<u64>(), text(), bytes()).prop_map(|(number, topic, payload)| Body::Data(proto::Data { number, topic, payload })),
+        (any::<u64>(), text(), bytes(), any::<u64>()).prop_map(|(number, topic, payload, first)| Body::Data(proto::Data {
+            number,
+            topic,
+            payload,
+            first
+        })),
         any::<u64>().prop_map(|up_to| Body::DataAck(proto::DataAck { up_to })),
         (any::<u32>(), any::<bool>(), 0..5i32).prop_map(|(track, enabled, quality)| Body::Subscribe(proto::Subscribe {
             track,
