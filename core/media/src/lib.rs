@@ -1,8 +1,13 @@
 //! The media machines: packets, merge by origin, jitter buffers, repair, pacing and feedback. Pure.
 
+pub mod feedback;
 pub mod frame;
 pub mod h264;
+pub mod heartbeat;
 pub mod merge;
+pub mod nack;
 pub mod opus;
+pub mod pacer;
 pub mod packet;
+pub mod rtx;
 pub mod source;
