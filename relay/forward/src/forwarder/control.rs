@@ -1,0 +1,228 @@
+//! RTCP of the room: reports, requests for packets and for keyframes, both ways.
+
+use std::time::{Duration, Instant};
+
+use segue_media::packet::RtcpPacket;
+use segue_media::packet::rtcp::{MAX_REPORTS, ReceiverReport, ReportBlock, SenderReport};
+use segue_model::{EncodingId, ParticipantId, SeqNo, Ssrc, TrackId};
+
+use super::{Direction, ForwardEvent, Job, RoomForwarder, RtcpOut};
+use crate::publisher::Publisher;
+
+/// Between two receiver reports to a publisher (RFC 3550 section 6.2 allows more than one per 5 s on a link of this rate).
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// RTCP packets that wait to be fetched, for a shell that does not.
+const MAX_WAITING: usize = 4096;
+
+impl RoomForwarder {
+    /// Plain RTCP of a participant, from its publisher or its subscriber transport.
+    pub fn handle_rtcp(&mut self, now: Instant, from: ParticipantId, direction: Direction, packets: &[RtcpPacket]) {
+        for packet in packets {
+            match (direction, packet) {
+                (Direction::Publish, RtcpPacket::SenderReport(report)) => self.handle_sender_report(now, from, report),
+                (Direction::Subscribe, RtcpPacket::Nack { media, lost, .. }) => self.repeat(now, from, *media, lost),
+                (Direction::Subscribe, RtcpPacket::Pli { media, .. }) => self.want_keyframe(now, from, *media),
+                (Direction::Subscribe, RtcpPacket::Fir(fir)) => {
+                    for entry in &fir.entries {
+                        self.want_keyframe(now, from, entry.ssrc);
+                    }
+                }
+                // Reports of what arrived feed an estimator: `FixedRate` has no use for them.
+                _ => {}
+            }
+        }
+    }
+
+    /// When [`RoomForwarder::handle_timeout`] is due.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let streams = self.participants.values().flat_map(|participant| participant.publisher.streams());
+        let missing = streams.filter_map(|stream| stream.missing.poll_timeout()).min();
+        let arrivals = self.participants.values().filter_map(|participant| participant.publisher.arrivals_due()).min();
+        let encodings = self.tracks.values().flat_map(|track| track.encodings.iter());
+        let keyframes = encodings.filter_map(|state| state.keyframes.due()).min();
+        [missing, arrivals, keyframes, self.next_report, self.speakers.poll_timeout()].into_iter().flatten().min()
+    }
+
+    /// Sends what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.ask_again(now);
+        let due = self.tracks.iter().flat_map(|(&id, track)| {
+            let waiting =
+                track.encodings.iter().enumerate().filter(|(_, state)| state.keyframes.due().is_some_and(|due| due <= now));
+            waiting.map(move |(encoding, _)| (track.owner, id, EncodingId(encoding as u8)))
+        });
+        let due: Vec<_> = due.collect();
+        for (owner, track, encoding) in due {
+            self.ask_for_keyframe(now, owner, track, encoding);
+        }
+        if self.next_report.is_some_and(|next| next <= now) {
+            self.report(now);
+        }
+        if let Some(ranking) = self.speakers.poll(now) {
+            let owner = |track: TrackId| self.tracks.get(&track).map(|track| track.owner);
+            let speakers = ranking.iter().filter_map(|&(track, level)| Some((owner(track)?, level))).collect();
+            // Only the latest matters.
+            self.events.retain(|event| !matches!(event, ForwardEvent::Speakers(_)));
+            self.events.push_back(ForwardEvent::Speakers(speakers));
+        }
+    }
+
+    /// The next RTCP to leave.
+    pub fn poll_rtcp(&mut self) -> Option<RtcpOut> {
+        self.rtcp.pop_front()
+    }
+
+    /// Sends the waiting keyframe request of an encoding, where its time has come and its stream is known.
+    pub(super) fn ask_for_keyframe(&mut self, now: Instant, owner: ParticipantId, track: TrackId, encoding: EncodingId) {
+        let Some(publisher) = self.participants.get(&owner).map(|owner| &owner.publisher) else { return };
+        let carrier = publisher.carrier(track, encoding).map(|stream| stream.ssrc);
+        let Some(state) = self.tracks.get_mut(&track).and_then(|track| track.encoding_mut(encoding)) else { return };
+        let Some(media) = carrier else {
+            // Nothing arrives that could be asked: the first packet that does will be.
+            state.keyframes.satisfy();
+            return;
+        };
+        if state.keyframes.poll(now) {
+            self.counters.keyframe_requests += 1;
+            let pli = RtcpPacket::Pli { sender: self.ssrc, media };
+            self.send(owner, Direction::Publish, vec![pli]);
+        }
+    }
+
+    fn handle_sender_report(&mut self, now: Instant, from: ParticipantId, report: &SenderReport) {
+        let Some(participant) = self.participants.get_mut(&from) else { return };
+        let Some(stream) = participant.publisher.stream_mut(report.ssrc) else { return };
+        stream.reception.sender_report(now, report.ntp);
+        let (id, encoding, rtx) = (stream.track, stream.encoding, stream.kind.rtx);
+        let Some(track) = self.tracks.get_mut(&id).filter(|_| !rtx) else { return };
+        if let Some(state) = track.encoding_mut(encoding) {
+            state.report = Some((report.ntp, report.rtp_timestamp));
+        }
+        let audio = track.kind == segue_model::TrackKind::Audio;
+        let mut translated = Vec::new();
+        for (&subscriber, out) in track.outs.iter().filter(|(_, out)| out.is_wanted()) {
+            if !audio && out.selector.current() != Some(encoding) {
+                continue;
+            }
+            let Some(participant) = self.participants.get_mut(&subscriber).filter(|found| found.subscriber.leg.is_some())
+            else {
+                continue;
+            };
+            let Some(slot) = out.slot.and_then(|index| participant.subscriber.slot_mut(index)) else { continue };
+            let Some(rtp_timestamp) = slot.time.translate(report.rtp_timestamp).filter(|_| slot.packets > 0) else { continue };
+            let (ssrc, packets, octets) = (slot.ssrc, slot.packets, slot.octets);
+            let report = SenderReport { ssrc, ntp: report.ntp, rtp_timestamp, packets, octets, reports: Vec::new() };
+            translated.push((subscriber, report));
+        }
+        for (subscriber, report) in translated {
+            self.send(subscriber, Direction::Subscribe, vec![RtcpPacket::SenderReport(report)]);
+        }
+    }
+
+    /// Answers a NACK with retransmissions (RFC 4588).
+    fn repeat(&mut self, now: Instant, from: ParticipantId, media: Ssrc, lost: &[SeqNo]) {
+        let Some(participant) = self.participants.get_mut(&from) else { return };
+        let subscriber = &mut participant.subscriber;
+        if subscriber.leg.is_none_or(|leg| leg.payload_types.video_rtx.is_none()) {
+            return;
+        }
+        for &number in lost {
+            let Some((index, slot)) = subscriber.find(media).filter(|(_, slot)| slot.rtx_ssrc.is_some()) else { return };
+            let Some(track) = slot.track.and_then(|track| self.tracks.get(&track)) else { return };
+            let Some(sent) = slot.recall(now, number) else { continue };
+            let Some(packet) = track.encoding(sent.encoding).and_then(|state| state.cache.get(now, sent.seq)) else { continue };
+            if !subscriber.rate.allows(now, packet.payload.len()) {
+                self.counters.retransmissions_refused += 1;
+                return;
+            }
+            let Some(slot) = subscriber.slot_mut(index) else { return };
+            self.jobs.push_back(Job {
+                to: from,
+                slot: index,
+                number: slot.number_retransmission(),
+                repeats: Some(number.0),
+                timestamp: sent.timestamp,
+                marker: packet.marker,
+                origin: packet.origin,
+                level: packet.level,
+                payload: packet.payload.clone(),
+            });
+        }
+    }
+
+    /// A subscriber cannot decode one of our streams.
+    fn want_keyframe(&mut self, now: Instant, from: ParticipantId, media: Ssrc) {
+        let Some(participant) = self.participants.get_mut(&from) else { return };
+        let Some(id) = participant.subscriber.find(media).and_then(|(_, slot)| slot.track) else { return };
+        let Some(track) = self.tracks.get_mut(&id) else { return };
+        let owner = track.owner;
+        let active = track.active(now);
+        let Some(out) = track.outs.get(&from) else { return };
+        let encoding = out.selector.current().unwrap_or_else(|| out.selector.target(&active));
+        if let Some(state) = track.encoding_mut(encoding) {
+            state.keyframes.request();
+        }
+        self.ask_for_keyframe(now, owner, id, encoding);
+    }
+
+    /// Asks publishers for what their streams lack, and tells them what arrived.
+    fn ask_again(&mut self, now: Instant) {
+        let sender = self.ssrc;
+        let mut requests = Vec::new();
+        for (&id, participant) in &mut self.participants {
+            let mut packets = Vec::new();
+            for stream in participant.publisher.streams_mut() {
+                let lost = stream.missing.poll(now);
+                if !lost.is_empty() {
+                    self.counters.nacks_sent += lost.len() as u64;
+                    packets.push(RtcpPacket::Nack { sender, media: stream.ssrc, lost });
+                }
+            }
+            packets.extend(participant.publisher.poll_arrivals(now, sender).map(RtcpPacket::TransportCc));
+            if !packets.is_empty() {
+                requests.push((id, packets));
+            }
+        }
+        for (id, packets) in requests {
+            self.send(id, Direction::Publish, packets);
+        }
+    }
+
+    fn report(&mut self, now: Instant) {
+        let sender = self.ssrc;
+        let mut reports = Vec::new();
+        for (&id, participant) in &mut self.participants {
+            let blocks = blocks(now, &mut participant.publisher);
+            for blocks in blocks.chunks(MAX_REPORTS) {
+                reports.push((id, RtcpPacket::ReceiverReport(ReceiverReport { ssrc: sender, reports: blocks.to_vec() })));
+            }
+        }
+        self.next_report = (!reports.is_empty()).then(|| now + REPORT_INTERVAL);
+        for (id, report) in reports {
+            self.send(id, Direction::Publish, vec![report]);
+        }
+    }
+
+    fn send(&mut self, to: ParticipantId, direction: Direction, packets: Vec<RtcpPacket>) {
+        if self.rtcp.len() < MAX_WAITING {
+            self.rtcp.push_back(RtcpOut { to, direction, packets });
+        }
+    }
+}
+
+fn blocks(now: Instant, publisher: &mut Publisher) -> Vec<ReportBlock> {
+    let streams = publisher.streams_mut();
+    let reports = streams.filter_map(|stream| stream.reception.report(now).map(|report| (stream.ssrc, report)));
+    let block = |(ssrc, report): (Ssrc, crate::reception::ReceptionReport)| ReportBlock {
+        ssrc,
+        fraction_lost: report.fraction_lost,
+        lost: report.cumulative_lost,
+        highest: report.highest,
+        jitter: report.jitter,
+        last_sender_report: report.last_sender_report,
+        delay: report.delay,
+    };
+    reports.map(block).collect()
+}

@@ -1,0 +1,415 @@
+//! The room: who is in it, what they publish, who gets it.
+
+mod control;
+mod media;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
+
+use bytes::Bytes;
+use segue_media::packet::{AudioLevel, Label, Origin, RtcpPacket};
+use segue_model::{DataRate, ExtSeq, ParticipantId, Quality, Ssrc, TemporalId, TrackId, TrackKind};
+use thiserror::Error;
+
+use crate::drops::DropCounts;
+use crate::leg::{Binding, LegParameters};
+use crate::publisher::Publisher;
+use crate::seed::Seed;
+use crate::speaker::{N_LOUDEST, Speakers};
+use crate::subscriber::{SlotInfo, Subscriber};
+use crate::track::{Out, Track};
+
+/// Participants of one room on one forwarder: the work per packet grows with them.
+pub const MAX_PARTICIPANTS: usize = 1024;
+
+/// Tracks of one room on one forwarder.
+pub const MAX_TRACKS: usize = 4096;
+
+/// How a room forwards.
+#[derive(Clone, Copy, Debug)]
+pub struct ForwarderConfig {
+    /// Seeds SSRCs and first sequence numbers.
+    pub seed: u64,
+    /// Audio tracks forwarded at once.
+    pub n_loudest: usize,
+}
+
+impl Default for ForwarderConfig {
+    fn default() -> Self {
+        Self { seed: 0, n_loudest: N_LOUDEST }
+    }
+}
+
+/// Which of a participant's transports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Direction {
+    /// It sends media to the relay.
+    Publish,
+    /// It gets media from the relay.
+    Subscribe,
+}
+
+/// One plain RTP packet, ready to be sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// Whose subscriber transport it leaves on.
+    pub to: ParticipantId,
+    /// Extended sequence number: roll-overs for the sealer.
+    pub index: ExtSeq,
+    /// Its stream.
+    pub ssrc: Ssrc,
+    /// Bytes before the payload.
+    pub header_len: usize,
+}
+
+/// RTCP that leaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RtcpOut {
+    /// To whom.
+    pub to: ParticipantId,
+    /// On which of its transports.
+    pub direction: Direction,
+    /// A reduced-size compound (RFC 5506).
+    pub packets: Vec<RtcpPacket>,
+}
+
+/// What the room's shell must know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ForwardEvent {
+    /// A subscriber needs a media section more: see [`RoomForwarder::slots`].
+    SlotsAdded {
+        /// Whose.
+        subscriber: ParticipantId,
+    },
+    /// A subscriber's sections carry other tracks.
+    SlotsChanged {
+        /// Whose.
+        subscriber: ParticipantId,
+    },
+    /// Who speaks, loudest first, with -dBov.
+    Speakers(Vec<(ParticipantId, u8)>),
+}
+
+/// What went through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Packets taken from publishers.
+    pub packets_in: u64,
+    /// Packets written for subscribers, retransmissions included.
+    pub packets_out: u64,
+    /// Bytes written for subscribers.
+    pub bytes_out: u64,
+    /// Of them retransmissions.
+    pub retransmissions: u64,
+    /// Packets asked of publishers again.
+    pub nacks_sent: u64,
+    /// Keyframes asked of publishers.
+    pub keyframe_requests: u64,
+    /// Retransmissions refused because the subscriber's rate is spent.
+    pub retransmissions_refused: u64,
+}
+
+/// A change that cannot be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum RosterError {
+    /// [`MAX_PARTICIPANTS`] or [`MAX_TRACKS`] is reached.
+    #[error("room is full")]
+    Full,
+    /// The participant is not in the room.
+    #[error("participant is not in the room")]
+    UnknownParticipant,
+}
+
+/// A packet on its way to one subscriber.
+#[derive(Debug)]
+struct Job {
+    to: ParticipantId,
+    slot: usize,
+    number: ExtSeq,
+    /// A retransmission: the number of the original.
+    repeats: Option<u16>,
+    timestamp: u32,
+    marker: bool,
+    origin: Option<Origin>,
+    level: Option<AudioLevel>,
+    payload: Bytes,
+}
+
+#[derive(Debug)]
+struct Participant {
+    /// Stamps and merges by origin.
+    origin: bool,
+    publisher: Publisher,
+    subscriber: Subscriber,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Edge {
+    on: bool,
+    overlap: bool,
+}
+
+/// The forwarder of one room.
+#[derive(Debug)]
+pub struct RoomForwarder {
+    participants: BTreeMap<ParticipantId, Participant>,
+    tracks: BTreeMap<TrackId, Track>,
+    /// By (publisher, subscriber); none: not forwarded.
+    edges: BTreeMap<(ParticipantId, ParticipantId), Edge>,
+    speakers: Speakers,
+    jobs: VecDeque<Job>,
+    rtcp: VecDeque<RtcpOut>,
+    events: VecDeque<ForwardEvent>,
+    drops: DropCounts,
+    counters: Counters,
+    seed: Seed,
+    /// Sender of our feedback.
+    ssrc: Ssrc,
+    next_report: Option<Instant>,
+}
+
+impl RoomForwarder {
+    /// An empty room.
+    #[must_use]
+    pub fn new(config: ForwarderConfig) -> Self {
+        let mut seed = Seed::new(config.seed);
+        Self {
+            participants: BTreeMap::new(),
+            tracks: BTreeMap::new(),
+            edges: BTreeMap::new(),
+            speakers: Speakers::new(config.n_loudest),
+            jobs: VecDeque::new(),
+            rtcp: VecDeque::new(),
+            events: VecDeque::new(),
+            drops: DropCounts::default(),
+            counters: Counters::default(),
+            ssrc: Ssrc(seed.next() as u32),
+            seed,
+            next_report: None,
+        }
+    }
+
+    /// A participant came. It wishes every track, and nothing is forwarded from or to it yet.
+    ///
+    /// # Errors
+    /// [`RosterError::Full`].
+    pub fn add_participant(&mut self, participant: ParticipantId, origin: bool) -> Result<(), RosterError> {
+        if self.participants.len() >= MAX_PARTICIPANTS {
+            return Err(RosterError::Full);
+        }
+        let mut subscriber = Subscriber::new(origin, &mut self.seed);
+        if !origin {
+            // A session description needs a section of each kind before there is anything to carry.
+            for kind in [TrackKind::Audio, TrackKind::Video] {
+                subscriber.add(kind, &mut self.seed);
+            }
+        }
+        self.participants.insert(participant, Participant { origin, publisher: Publisher::default(), subscriber });
+        for track in self.tracks.values_mut() {
+            track.outs.insert(participant, Out::new());
+        }
+        Ok(())
+    }
+
+    /// A participant left, and everything of it.
+    pub fn remove_participant(&mut self, participant: ParticipantId) {
+        let owned: Vec<_> =
+            self.tracks.iter().filter(|(_, track)| track.owner == participant).map(|(&track, _)| track).collect();
+        for track in owned {
+            self.remove_track(track);
+        }
+        self.participants.remove(&participant);
+        self.edges.retain(|&(publisher, subscriber), _| publisher != participant && subscriber != participant);
+        for track in self.tracks.values_mut() {
+            track.outs.remove(&participant);
+        }
+        self.jobs.retain(|job| job.to != participant);
+        self.rtcp.retain(|rtcp| rtcp.to != participant);
+    }
+
+    /// A track was published.
+    ///
+    /// # Errors
+    /// [`RosterError::Full`], or [`RosterError::UnknownParticipant`] for the owner.
+    pub fn add_track(&mut self, track: TrackId, owner: ParticipantId, kind: TrackKind, muted: bool) -> Result<(), RosterError> {
+        if self.tracks.len() >= MAX_TRACKS {
+            return Err(RosterError::Full);
+        }
+        if !self.participants.contains_key(&owner) {
+            return Err(RosterError::UnknownParticipant);
+        }
+        let mut added = Track::new(owner, kind, muted);
+        for &subscriber in self.participants.keys().filter(|&&participant| participant != owner) {
+            let mut out = Out::new();
+            let edge = self.edges.get(&(owner, subscriber)).copied().unwrap_or_default();
+            (out.on, out.overlap) = (edge.on, edge.overlap);
+            out.selector.set_pinned(edge.overlap);
+            added.outs.insert(subscriber, out);
+        }
+        self.tracks.insert(track, added);
+        if kind == TrackKind::Audio {
+            self.speakers.add(track);
+        }
+        let subscribers: Vec<_> = self.participants.keys().copied().filter(|&participant| participant != owner).collect();
+        for subscriber in subscribers {
+            self.place(track, subscriber);
+        }
+        Ok(())
+    }
+
+    /// A track was taken back.
+    pub fn remove_track(&mut self, track: TrackId) {
+        let Some(removed) = self.tracks.remove(&track) else { return };
+        self.speakers.remove(track);
+        if let Some(owner) = self.participants.get_mut(&removed.owner) {
+            owner.publisher.forget_track(track);
+        }
+        for (subscriber, out) in removed.outs {
+            self.vacate(subscriber, out.slot);
+        }
+    }
+
+    /// A muted track does not speak. Its packets still go on: the publisher alone decides what it sends, and its word on mute comes by
+    /// another way than its packets, so that the first of them after it would be lost here.
+    pub fn set_muted(&mut self, track: TrackId, muted: bool) {
+        if let Some(track) = self.tracks.get_mut(&track) {
+            track.muted = muted;
+        }
+    }
+
+    /// Forwards, or stops forwarding, what `publisher` sends to `subscriber`. In `overlap` both paths carry it: the subscriber is held to the
+    /// encoding it decodes, and loudness does not choose.
+    pub fn set_edge(&mut self, publisher: ParticipantId, subscriber: ParticipantId, on: bool, overlap: bool) {
+        if !self.participants.contains_key(&publisher) || !self.participants.contains_key(&subscriber) {
+            return;
+        }
+        self.edges.insert((publisher, subscriber), Edge { on, overlap });
+        let owned: Vec<_> = self.tracks.iter().filter(|(_, track)| track.owner == publisher).map(|(&id, _)| id).collect();
+        for track in owned {
+            let Some(out) = self.tracks.get_mut(&track).and_then(|track| track.outs.get_mut(&subscriber)) else { continue };
+            let stopped = out.on && !on;
+            (out.on, out.overlap) = (on, overlap);
+            out.selector.set_pinned(overlap);
+            if stopped {
+                out.selector.reset();
+                let slot = out.slot;
+                self.restart(subscriber, slot);
+            }
+            self.place(track, subscriber);
+        }
+    }
+
+    /// A subscriber's wish; [`Quality::Off`] is not to receive the track.
+    pub fn set_subscription(&mut self, track: TrackId, subscriber: ParticipantId, quality: Quality) {
+        let Some(out) = self.tracks.get_mut(&track).and_then(|track| track.outs.get_mut(&subscriber)) else { return };
+        out.quality = quality;
+        out.selector.set_quality(quality);
+        if quality == Quality::Off {
+            out.selector.reset();
+            let slot = out.slot.take();
+            self.vacate(subscriber, slot);
+        } else {
+            self.place(track, subscriber);
+        }
+    }
+
+    /// The highest temporal layer a subscriber gets of a track: what an allocator decides.
+    pub fn set_max_temporal(&mut self, track: TrackId, subscriber: ParticipantId, temporal: TemporalId) {
+        if let Some(out) = self.tracks.get_mut(&track).and_then(|track| track.outs.get_mut(&subscriber)) {
+            out.selector.set_max_temporal(temporal.0);
+        }
+    }
+
+    /// What a subscriber's downlink bears: what an estimator says.
+    pub fn set_rate(&mut self, subscriber: ParticipantId, rate: DataRate) {
+        if let Some(participant) = self.participants.get_mut(&subscriber) {
+            participant.subscriber.rate.set_rate(rate);
+        }
+    }
+
+    /// What was negotiated for a publisher transport. Bindings to tracks of others are left out.
+    pub fn set_publisher_leg(&mut self, participant: ParticipantId, leg: LegParameters, mut bindings: Vec<Binding>) {
+        bindings.retain(|binding| self.tracks.get(&binding.track).is_some_and(|track| track.owner == participant));
+        if let Some(participant) = self.participants.get_mut(&participant) {
+            participant.publisher.leg = leg;
+            participant.publisher.bindings = bindings;
+        }
+    }
+
+    /// What was negotiated for a subscriber transport that is connected; `None` when it is not.
+    pub fn set_subscriber_leg(&mut self, participant: ParticipantId, leg: Option<LegParameters>) {
+        if let Some(participant) = self.participants.get_mut(&participant) {
+            participant.subscriber.leg = leg;
+        }
+    }
+
+    /// A subscriber accepted these sections: packets may flow on them.
+    pub fn confirm_slots(&mut self, participant: ParticipantId, mids: &[Label]) {
+        if let Some(participant) = self.participants.get_mut(&participant) {
+            participant.subscriber.confirm(mids);
+        }
+    }
+
+    /// A subscriber's outgoing streams, in the order of its media sections.
+    #[must_use]
+    pub fn slots(&self, participant: ParticipantId) -> Vec<SlotInfo> {
+        self.participants.get(&participant).map(|participant| participant.subscriber.infos().collect()).unwrap_or_default()
+    }
+
+    /// What was dropped, by reason.
+    #[must_use]
+    pub const fn drops(&self) -> &DropCounts {
+        &self.drops
+    }
+
+    /// What went through.
+    #[must_use]
+    pub const fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<ForwardEvent> {
+        self.events.pop_front()
+    }
+
+    /// Gives a wanted track a slot, if it has none.
+    fn place(&mut self, track: TrackId, subscriber: ParticipantId) {
+        let Some(found) = self.tracks.get_mut(&track) else { return };
+        let kind = found.kind;
+        let Some(out) = found.outs.get_mut(&subscriber).filter(|out| out.slot.is_none() && out.is_wanted()) else { return };
+        let Some(participant) = self.participants.get_mut(&subscriber) else { return };
+        let Some((slot, new)) = participant.subscriber.assign(track, kind, &mut self.seed) else { return };
+        out.slot = Some(slot);
+        if !participant.origin {
+            let event = if new { ForwardEvent::SlotsAdded { subscriber } } else { ForwardEvent::SlotsChanged { subscriber } };
+            self.tell_slots(event);
+        }
+    }
+
+    fn vacate(&mut self, subscriber: ParticipantId, slot: Option<usize>) {
+        let (Some(slot), Some(participant)) = (slot, self.participants.get_mut(&subscriber)) else { return };
+        participant.subscriber.release(slot);
+        let merges = participant.origin;
+        self.jobs.retain(|job| job.to != subscriber || job.slot != slot);
+        if !merges {
+            self.tell_slots(ForwardEvent::SlotsChanged { subscriber });
+        }
+    }
+
+    fn restart(&mut self, subscriber: ParticipantId, slot: Option<usize>) {
+        let (Some(slot), Some(participant)) = (slot, self.participants.get_mut(&subscriber)) else { return };
+        if let Some(slot) = participant.subscriber.slot_mut(slot) {
+            slot.restart();
+        }
+    }
+
+    /// One event of a kind waits at most, so that the queue is bounded by the participants.
+    fn tell_slots(&mut self, event: ForwardEvent) {
+        if !self.events.contains(&event) {
+            self.events.push_back(event);
+        }
+    }
+}

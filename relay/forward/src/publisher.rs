@@ -1,0 +1,312 @@
+//! A publisher's streams: which SSRC carries which encoding of which track, and whether it may.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use segue_media::packet::rtcp::TransportFeedback;
+use segue_media::packet::{AudioLevel, Label, Origin, RtpView};
+use segue_model::{EncodingId, MAX_TEMPORAL_LAYERS, SeqUnwrapper, Ssrc, TrackId, TrackKind};
+
+use crate::arrivals::Arrivals;
+use crate::cache::Packet;
+use crate::drops::DropReason;
+use crate::leg::{Binding, LegParameters, StreamKind};
+use crate::missing::Missing;
+use crate::reception::{Reception, Seen, SeenWindow};
+use crate::track::Tracks;
+
+/// SSRCs one publisher may have: eight tracks of three encodings with their retransmissions, and room to change them.
+pub const MAX_STREAMS: usize = 64;
+
+/// Silence after which a stream gives way to a new one when a publisher has [`MAX_STREAMS`].
+const IDLE_AFTER: Duration = Duration::from_secs(5);
+
+/// Packet numbers a sender may be ahead of the last one seen, whatever the time since: what several keyframes take.
+const JUMP: u64 = 2_000;
+
+/// And for every second since: an encoding of 20 Mbit/s in full packets.
+const JUMP_PER_SECOND: u64 = 2_500;
+
+/// Numbers left free between two SSRCs of one encoding, so that late packets of the second keep numbers of their own.
+const STREAM_GAP: u64 = 1 << 16;
+
+/// One SSRC of a publisher.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    pub(crate) ssrc: Ssrc,
+    pub(crate) track: TrackId,
+    pub(crate) encoding: EncodingId,
+    pub(crate) kind: StreamKind,
+    pub(crate) reception: Reception,
+    pub(crate) missing: Missing,
+    unwrapper: SeqUnwrapper,
+    seen: SeenWindow,
+    /// Added to extended sequence numbers, so that those of one encoding go on over a change of SSRC.
+    base: u64,
+    /// Last packet number per temporal layer.
+    origins: [Option<(u32, Instant)>; MAX_TEMPORAL_LAYERS],
+    last_at: Instant,
+}
+
+/// A media packet that may go on.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub(crate) track: TrackId,
+    pub(crate) encoding: EncodingId,
+    pub(crate) packet: Packet,
+}
+
+/// Streams of one publisher transport.
+#[derive(Debug, Default)]
+pub(crate) struct Publisher {
+    pub(crate) leg: LegParameters,
+    pub(crate) bindings: Vec<Binding>,
+    arrivals: Arrivals,
+    streams: Vec<Stream>,
+    by_ssrc: BTreeMap<Ssrc, usize>,
+}
+
+/// What every packet says of itself.
+struct Parsed<'a> {
+    view: RtpView<'a>,
+    kind: StreamKind,
+    origin: Option<Origin>,
+}
+
+impl Publisher {
+    pub(crate) fn streams(&self) -> impl Iterator<Item = &Stream> {
+        self.streams.iter()
+    }
+
+    pub(crate) fn streams_mut(&mut self) -> impl Iterator<Item = &mut Stream> {
+        self.streams.iter_mut()
+    }
+
+    /// The stream that at present carries an encoding.
+    pub(crate) fn carrier(&self, track: TrackId, encoding: EncodingId) -> Option<&Stream> {
+        self.carrier_index(track, encoding).and_then(|index| self.streams.get(index))
+    }
+
+    pub(crate) fn stream_mut(&mut self, ssrc: Ssrc) -> Option<&mut Stream> {
+        self.by_ssrc.get(&ssrc).copied().and_then(|index| self.streams.get_mut(index))
+    }
+
+    pub(crate) fn forget_track(&mut self, track: TrackId) {
+        self.bindings.retain(|binding| binding.track != track);
+        self.streams.retain(|stream| stream.track != track);
+        self.index();
+    }
+
+    /// Notes when a packet arrived, for the sender's estimator: whatever it carries, it took its share of the link.
+    pub(crate) fn record_arrival(&mut self, now: Instant, view: &RtpView<'_>) {
+        let number = self.leg.extensions.transport_cc.and_then(|id| view.extension(id));
+        if let Some(&[high, low, ..]) = number {
+            self.arrivals.record(now, u16::from_be_bytes([high, low]), view.ssrc());
+        }
+    }
+
+    pub(crate) const fn arrivals_due(&self) -> Option<Instant> {
+        self.arrivals.due()
+    }
+
+    pub(crate) fn poll_arrivals(&mut self, now: Instant, sender: Ssrc) -> Option<TransportFeedback> {
+        self.arrivals.poll(now, sender)
+    }
+
+    /// Takes one plain packet: finds its stream, checks that it may be sent, unwraps retransmissions.
+    pub(crate) fn accept(
+        &mut self,
+        now: Instant,
+        stamps_origin: bool,
+        view: RtpView<'_>,
+        tracks: &Tracks<'_>,
+    ) -> Result<Accepted, DropReason> {
+        let kind = self.leg.payload_types.stream_kind(view.payload_type()).ok_or(DropReason::UnknownPayloadType)?;
+        let origin = self.leg.extensions.origin.filter(|_| stamps_origin).and_then(|id| view.extension(id));
+        let parsed = Parsed { view, kind, origin: origin.and_then(Origin::from_bytes) };
+        let index = self.identify(now, stamps_origin, &parsed, tracks)?;
+        let arrived = self.arrive(now, index, &parsed)?;
+        if kind.rtx { self.repair(now, index, &parsed) } else { self.original(index, &parsed, arrived) }
+    }
+
+    /// The index of the packet's stream, which is made where it is new.
+    fn identify(
+        &mut self,
+        now: Instant,
+        stamps_origin: bool,
+        parsed: &Parsed<'_>,
+        tracks: &Tracks<'_>,
+    ) -> Result<usize, DropReason> {
+        let ssrc = parsed.view.ssrc();
+        if let Some(&index) = self.by_ssrc.get(&ssrc) {
+            let stream = self.streams.get_mut(index).ok_or(DropReason::UnknownStream)?;
+            if stamps_origin {
+                check_origin(now, stream, parsed, tracks)?;
+            }
+            if stream.kind != parsed.kind {
+                return Err(DropReason::UnknownPayloadType);
+            }
+            return Ok(index);
+        }
+        let (track, encoding) = if stamps_origin {
+            let origin = parsed.origin.ok_or(DropReason::UnknownStream)?;
+            (origin.source, origin.layer.encoding)
+        } else {
+            self.bound(parsed).ok_or(DropReason::UnknownStream)?
+        };
+        if tracks.kind(track) != Some(parsed.kind.kind) {
+            return Err(DropReason::OriginNotOwned);
+        }
+        self.make_room(now)?;
+        let highest = tracks.highest(track, encoding);
+        let mut stream = Stream {
+            ssrc,
+            track,
+            encoding,
+            kind: parsed.kind,
+            reception: Reception::default(),
+            missing: Missing::default(),
+            unwrapper: SeqUnwrapper::default(),
+            seen: SeenWindow::default(),
+            base: highest.map_or(0, |highest| highest + STREAM_GAP),
+            origins: [None; MAX_TEMPORAL_LAYERS],
+            last_at: now,
+        };
+        if stamps_origin {
+            check_origin(now, &mut stream, parsed, tracks)?;
+        }
+        self.streams.push(stream);
+        self.index();
+        self.by_ssrc.get(&ssrc).copied().ok_or(DropReason::TooManyStreams)
+    }
+
+    /// Counts an arrival. The extended number and whether it was seen before.
+    fn arrive(&mut self, now: Instant, index: usize, parsed: &Parsed<'_>) -> Result<u64, DropReason> {
+        let stream = self.streams.get_mut(index).ok_or(DropReason::UnknownStream)?;
+        stream.last_at = now;
+        let seq = stream.unwrapper.unwrap(parsed.view.sequence()).0;
+        let clock_rate = parsed.kind.kind.clock_rate();
+        stream.reception.insert(now, seq, parsed.view.timestamp(), clock_rate);
+        match stream.seen.insert(seq) {
+            Seen::New => {}
+            Seen::Before => return Err(DropReason::Duplicate),
+            Seen::TooOld => return Err(DropReason::TooOld),
+        }
+        // Voice is not asked for again: a second copy on another path repairs it sooner.
+        if parsed.kind == (StreamKind { kind: TrackKind::Video, rtx: false }) {
+            stream.missing.arrived(now, seq);
+        }
+        Ok(seq)
+    }
+
+    fn original(&self, index: usize, parsed: &Parsed<'_>, seq: u64) -> Result<Accepted, DropReason> {
+        let stream = self.streams.get(index).ok_or(DropReason::UnknownStream)?;
+        let payload = Bytes::copy_from_slice(parsed.view.payload());
+        let level = self.leg.extensions.audio_level.and_then(|id| parsed.view.extension(id)).and_then(read_level);
+        Ok(stream.accepted(parsed, seq, level, payload))
+    }
+
+    /// Unwraps a retransmission (RFC 4588 section 4): its payload begins with the original's sequence number.
+    fn repair(&mut self, now: Instant, index: usize, parsed: &Parsed<'_>) -> Result<Accepted, DropReason> {
+        let [high, low, payload @ ..] = parsed.view.payload() else { return Err(DropReason::EmptyRetransmission) };
+        let (track, encoding) =
+            self.streams.get(index).map(|stream| (stream.track, stream.encoding)).ok_or(DropReason::UnknownStream)?;
+        if payload.is_empty() {
+            return Err(DropReason::Padding);
+        }
+        let carrier = self.carrier_index(track, encoding).ok_or(DropReason::UnknownStream)?;
+        let stream = self.streams.get_mut(carrier).ok_or(DropReason::UnknownStream)?;
+        let seq = stream.unwrapper.unwrap(segue_model::SeqNo(u16::from_be_bytes([*high, *low]))).0;
+        stream.missing.arrived(now, seq);
+        match stream.seen.insert(seq) {
+            Seen::New => Ok(stream.accepted(parsed, seq, None, Bytes::copy_from_slice(payload))),
+            Seen::Before => Err(DropReason::Duplicate),
+            Seen::TooOld => Err(DropReason::TooOld),
+        }
+    }
+
+    fn carrier_index(&self, track: TrackId, encoding: EncodingId) -> Option<usize> {
+        let matching = self.streams.iter().enumerate();
+        let matching = matching.filter(|(_, stream)| stream.track == track && stream.encoding == encoding && !stream.kind.rtx);
+        matching.max_by_key(|(_, stream)| stream.last_at).map(|(index, _)| index)
+    }
+
+    /// The track and encoding the session description ties a packet to.
+    fn bound(&self, parsed: &Parsed<'_>) -> Option<(TrackId, EncodingId)> {
+        let ssrc = Some(parsed.view.ssrc());
+        let label = |id: Option<u8>| id.and_then(|id| parsed.view.extension(id)).and_then(Label::from_bytes);
+        let mid = label(self.leg.extensions.mid);
+        let rid = label(if parsed.kind.rtx { self.leg.extensions.repaired_rid } else { self.leg.extensions.rid });
+        let declared = |binding: &&Binding| if parsed.kind.rtx { binding.rtx_ssrc == ssrc } else { binding.ssrc == ssrc };
+        let labelled = |binding: &&Binding| mid.is_some() && binding.mid == mid && binding.rid == rid;
+        let found = self.bindings.iter().find(declared).or_else(|| self.bindings.iter().find(labelled))?;
+        Some((found.track, found.encoding))
+    }
+
+    /// Room for one more stream, at the cost of the one that is silent for longest.
+    fn make_room(&mut self, now: Instant) -> Result<(), DropReason> {
+        if self.streams.len() < MAX_STREAMS {
+            return Ok(());
+        }
+        let idle = self.streams.iter().enumerate().min_by_key(|(_, stream)| stream.last_at);
+        let (index, _) = idle
+            .filter(|(_, stream)| now.saturating_duration_since(stream.last_at) > IDLE_AFTER)
+            .ok_or(DropReason::TooManyStreams)?;
+        self.streams.remove(index);
+        self.index();
+        Ok(())
+    }
+
+    fn index(&mut self) {
+        self.by_ssrc = self.streams.iter().enumerate().map(|(index, stream)| (stream.ssrc, index)).collect();
+    }
+}
+
+impl Stream {
+    fn accepted(&self, parsed: &Parsed<'_>, seq: u64, level: Option<AudioLevel>, payload: Bytes) -> Accepted {
+        let packet = Packet {
+            seq: self.base + seq,
+            origin: parsed.origin,
+            timestamp: parsed.view.timestamp(),
+            marker: parsed.view.marker(),
+            level,
+            payload,
+        };
+        Accepted { track: self.track, encoding: self.encoding, packet }
+    }
+}
+
+/// A packet speaks for a track of its sender only, on one stream for one encoding only, and counts up at a believable pace.
+fn check_origin(now: Instant, stream: &mut Stream, parsed: &Parsed<'_>, tracks: &Tracks<'_>) -> Result<(), DropReason> {
+    let origin = parsed.origin.ok_or(DropReason::OriginMismatch)?;
+    if !tracks.owns(origin.source) {
+        return Err(DropReason::OriginNotOwned);
+    }
+    if origin.source != stream.track || origin.layer.encoding != stream.encoding {
+        return Err(DropReason::OriginMismatch);
+    }
+    if origin.flags.probe || parsed.kind.rtx {
+        return Ok(());
+    }
+    let Some(last) = stream.origins.get_mut(usize::from(origin.layer.temporal.0)) else {
+        return Err(DropReason::OriginMismatch);
+    };
+    if let Some((number, at)) = *last {
+        let ahead = origin.packet.wrapping_sub(number);
+        if ahead >= 1 << 31 {
+            return Ok(());
+        }
+        let allowed = JUMP + now.saturating_duration_since(at).as_secs().saturating_add(1).saturating_mul(JUMP_PER_SECOND);
+        if u64::from(ahead) > allowed {
+            return Err(DropReason::OriginJump);
+        }
+    }
+    *last = Some((origin.packet, now));
+    Ok(())
+}
+
+/// RFC 6464 section 3.
+fn read_level(data: &[u8]) -> Option<AudioLevel> {
+    data.first().map(|byte| AudioLevel { level: byte & 0x7f, voice: byte & 0x80 != 0 })
+}

@@ -1,0 +1,181 @@
+//! Which packets of a track one subscriber gets: one encoding at a time, and of it the temporal layers it bears.
+
+use segue_model::{EncodingId, MAX_ENCODINGS, Quality};
+
+/// What a packet is to its frame and its encoding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Facts {
+    pub(crate) encoding: EncodingId,
+    pub(crate) temporal: u8,
+    /// First packet of a keyframe: decoding may begin here.
+    pub(crate) keyframe_start: bool,
+    /// Number of its frame, where the packet says so.
+    pub(crate) frame: Option<u32>,
+}
+
+/// What becomes of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It goes on.
+    Forward,
+    /// It goes on and is the first of another encoding.
+    Switch {
+        /// The encoding before; `None` at the very start.
+        from: Option<EncodingId>,
+    },
+    /// Of the chosen encoding, but left out.
+    Filter,
+    /// Of another encoding. `wants_keyframe`: of the one this subscriber waits for.
+    Ignore {
+        /// Only a keyframe lets the subscriber have this encoding.
+        wants_keyframe: bool,
+    },
+}
+
+/// Encodings that arrive at present, by number.
+pub(crate) type Active = [bool; MAX_ENCODINGS];
+
+/// The choice for one (subscriber, video track).
+#[derive(Debug)]
+pub(crate) struct Selector {
+    quality: Quality,
+    max_temporal: u8,
+    /// A change of path is in hand: the subscriber decodes already, nothing changes under it.
+    pinned: bool,
+    current: Option<EncodingId>,
+    /// Highest temporal layer that goes on at present, changed between frames only.
+    temporal: u8,
+    frame: Option<u32>,
+}
+
+impl Selector {
+    pub(crate) const fn new(quality: Quality) -> Self {
+        Self { quality, max_temporal: u8::MAX, pinned: false, current: None, temporal: u8::MAX, frame: None }
+    }
+
+    pub(crate) const fn set_quality(&mut self, quality: Quality) {
+        self.quality = quality;
+    }
+
+    pub(crate) const fn set_max_temporal(&mut self, temporal: u8) {
+        self.max_temporal = temporal;
+    }
+
+    pub(crate) const fn set_pinned(&mut self, pinned: bool) {
+        self.pinned = pinned;
+    }
+
+    pub(crate) const fn current(&self) -> Option<EncodingId> {
+        self.current
+    }
+
+    /// The stream stopped: it begins again at a keyframe.
+    pub(crate) const fn reset(&mut self) {
+        self.current = None;
+        self.frame = None;
+    }
+
+    /// The encoding this subscriber should have: the wanted one, or the nearest smaller that arrives, or the nearest at all.
+    pub(crate) fn target(&self, active: &Active) -> EncodingId {
+        let wanted = match self.quality {
+            Quality::High => 0,
+            Quality::Medium => 1,
+            Quality::Off | Quality::Low => MAX_ENCODINGS - 1,
+        };
+        let is_active = |&index: &usize| active.get(index).copied().unwrap_or(false);
+        let smaller = (wanted..MAX_ENCODINGS).find(is_active);
+        let larger = || (0..wanted).rev().find(is_active);
+        let found = smaller.or_else(larger).map(|index| EncodingId(index as u8));
+        found.or(self.current).unwrap_or(EncodingId(0))
+    }
+
+    pub(crate) fn select(&mut self, facts: Facts, active: &Active) -> Verdict {
+        if self.current == Some(facts.encoding) {
+            return self.filter(facts);
+        }
+        let target = self.target(active);
+        if facts.encoding != target || (self.pinned && self.current.is_some()) {
+            return Verdict::Ignore { wants_keyframe: false };
+        }
+        // A pinned subscriber without a choice decodes the track by its other path: what arrives goes on at once.
+        if !facts.keyframe_start && !self.pinned {
+            return Verdict::Ignore { wants_keyframe: true };
+        }
+        let from = self.current.replace(facts.encoding);
+        self.frame = facts.frame;
+        self.temporal = self.max_temporal.max(facts.temporal);
+        Verdict::Switch { from }
+    }
+
+    fn filter(&mut self, facts: Facts) -> Verdict {
+        let new_frame = facts.frame.is_none() || facts.frame != self.frame;
+        if new_frame && facts.frame.is_none_or(|frame| self.frame.is_none_or(|last| frame.wrapping_sub(last) < 1 << 31)) {
+            self.frame = facts.frame;
+            // Down at any frame; up at a frame of the base layer, which the layers above it refer to.
+            if self.max_temporal < self.temporal || facts.temporal == 0 {
+                self.temporal = self.max_temporal;
+            }
+        }
+        if facts.temporal <= self.temporal { Verdict::Forward } else { Verdict::Filter }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: Active = [true; MAX_ENCODINGS];
+
+    fn facts(encoding: u8, temporal: u8, keyframe_start: bool, frame: u32) -> Facts {
+        Facts { encoding: EncodingId(encoding), temporal, keyframe_start, frame: Some(frame) }
+    }
+
+    #[test]
+    fn begins_and_switches_at_keyframes_only() {
+        let mut selector = Selector::new(Quality::High);
+        assert_eq!(selector.select(facts(0, 0, false, 1), &ALL), Verdict::Ignore { wants_keyframe: true });
+        assert_eq!(selector.select(facts(1, 0, true, 1), &ALL), Verdict::Ignore { wants_keyframe: false });
+        assert_eq!(selector.select(facts(0, 0, true, 2), &ALL), Verdict::Switch { from: None });
+        selector.set_quality(Quality::Medium);
+        assert_eq!(selector.select(facts(0, 0, false, 3), &ALL), Verdict::Forward);
+        assert_eq!(selector.select(facts(1, 0, false, 3), &ALL), Verdict::Ignore { wants_keyframe: true });
+        assert_eq!(selector.select(facts(1, 0, true, 4), &ALL), Verdict::Switch { from: Some(EncodingId(0)) });
+        assert_eq!(selector.select(facts(0, 0, true, 5), &ALL), Verdict::Ignore { wants_keyframe: false });
+    }
+
+    #[test]
+    fn pinned_begins_at_once_and_never_switches() {
+        let mut selector = Selector::new(Quality::High);
+        selector.set_pinned(true);
+        assert_eq!(selector.select(facts(0, 1, false, 1), &ALL), Verdict::Switch { from: None });
+        selector.set_quality(Quality::Low);
+        assert_eq!(selector.select(facts(2, 0, true, 2), &ALL), Verdict::Ignore { wants_keyframe: false });
+        selector.set_pinned(false);
+        assert_eq!(selector.select(facts(2, 0, true, 3), &ALL), Verdict::Switch { from: Some(EncodingId(0)) });
+    }
+
+    #[test]
+    fn takes_the_nearest_encoding_that_arrives() {
+        let mut selector = Selector::new(Quality::High);
+        assert_eq!(selector.target(&[false, true, true]), EncodingId(1));
+        selector.set_quality(Quality::Low);
+        assert_eq!(selector.target(&[true, false, false]), EncodingId(0));
+        assert_eq!(selector.target(&[true, true, false]), EncodingId(1));
+    }
+
+    #[test]
+    fn temporal_layers_change_between_frames() {
+        let mut selector = Selector::new(Quality::High);
+        selector.select(facts(0, 0, true, 1), &ALL);
+        assert_eq!(selector.select(facts(0, 1, false, 2), &ALL), Verdict::Forward);
+        selector.set_max_temporal(0);
+        assert_eq!(selector.select(facts(0, 1, false, 2), &ALL), Verdict::Forward);
+        assert_eq!(selector.select(facts(0, 0, false, 3), &ALL), Verdict::Forward);
+        assert_eq!(selector.select(facts(0, 1, false, 4), &ALL), Verdict::Filter);
+        selector.set_max_temporal(3);
+        assert_eq!(selector.select(facts(0, 1, false, 4), &ALL), Verdict::Filter);
+        assert_eq!(selector.select(facts(0, 1, false, 6), &ALL), Verdict::Filter);
+        assert_eq!(selector.select(facts(0, 0, false, 7), &ALL), Verdict::Forward);
+        assert_eq!(selector.select(facts(0, 1, false, 8), &ALL), Verdict::Forward);
+    }
+}

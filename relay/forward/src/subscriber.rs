@@ -1,0 +1,300 @@
+//! A subscriber's outgoing streams: slots with SSRCs, numbers and times of their own.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use segue_media::packet::Label;
+use segue_model::{EncodingId, ExtSeq, SeqNo, Ssrc, TrackId, TrackKind};
+
+use crate::leg::LegParameters;
+use crate::rate::FixedRate;
+use crate::rewrite::{Numbering, Sequencer, TimeBase};
+use crate::seed::Seed;
+
+/// Slots of one subscriber: more tiles than a screen shows, and all voices beside them.
+pub const MAX_SLOTS: usize = 128;
+
+/// Packets remembered per video slot to answer for: a second of 5 Mbit/s. A power of two.
+const SENT: usize = 512;
+
+/// How often one packet is sent again: a link that loses it more often needs a lower rate, not a ninth copy.
+const MAX_RESENDS: u8 = 8;
+
+/// A request for what was just sent again crossed it on the way.
+const RESEND_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Steps between two SSRCs: odd, so that no SSRC comes twice before all have come once.
+const SSRC_STEP: u32 = 0x9e37_79b1;
+
+/// What was sent under one sequence number.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sent {
+    number: u64,
+    /// The packet's number in its encoding.
+    pub(crate) seq: u64,
+    pub(crate) encoding: EncodingId,
+    pub(crate) timestamp: u32,
+    resends: u8,
+    resent_at: Option<Instant>,
+}
+
+/// One outgoing stream.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub(crate) kind: TrackKind,
+    /// Media section of a browser; an SDK peer has one section for all.
+    pub(crate) mid: Option<Label>,
+    pub(crate) ssrc: Ssrc,
+    pub(crate) rtx_ssrc: Option<Ssrc>,
+    pub(crate) track: Option<TrackId>,
+    /// The section is negotiated.
+    pub(crate) ready: bool,
+    pub(crate) sequencer: Sequencer,
+    pub(crate) time: TimeBase,
+    pub(crate) packets: u32,
+    pub(crate) octets: u32,
+    rtx_next: u64,
+    sent: Vec<Option<Sent>>,
+}
+
+/// What a session description says of a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotInfo {
+    /// Audio or video.
+    pub kind: TrackKind,
+    /// Its media section.
+    pub mid: Option<Label>,
+    /// Its SSRC.
+    pub ssrc: Ssrc,
+    /// SSRC of its retransmissions; video only.
+    pub rtx_ssrc: Option<Ssrc>,
+    /// What it carries at present.
+    pub track: Option<TrackId>,
+}
+
+/// Everything sent to one subscriber.
+#[derive(Debug)]
+pub(crate) struct Subscriber {
+    /// `None`: not connected.
+    pub(crate) leg: Option<LegParameters>,
+    pub(crate) rate: FixedRate,
+    /// `None`: freed, the index is used again with another SSRC.
+    slots: Vec<Option<Slot>>,
+    by_ssrc: BTreeMap<Ssrc, usize>,
+    next_ssrc: u32,
+    next_transport_cc: u16,
+    merges: bool,
+}
+
+impl Subscriber {
+    /// A subscriber that merges by origin gets a slot per track; others have slots as media sections, used again and again.
+    pub(crate) fn new(merges: bool, seed: &mut Seed) -> Self {
+        Self {
+            leg: None,
+            rate: FixedRate::default(),
+            slots: Vec::new(),
+            by_ssrc: BTreeMap::new(),
+            next_ssrc: seed.next() as u32,
+            next_transport_cc: 0,
+            merges,
+        }
+    }
+
+    pub(crate) fn slot_mut(&mut self, index: usize) -> Option<&mut Slot> {
+        self.slots.get_mut(index)?.as_mut()
+    }
+
+    /// The slot of an SSRC of ours, and whether that is its retransmission stream.
+    pub(crate) fn find(&mut self, ssrc: Ssrc) -> Option<(usize, &mut Slot)> {
+        let index = *self.by_ssrc.get(&ssrc)?;
+        Some((index, self.slots.get_mut(index)?.as_mut()?))
+    }
+
+    pub(crate) fn infos(&self) -> impl Iterator<Item = SlotInfo> + '_ {
+        self.slots.iter().flatten().map(|slot| SlotInfo {
+            kind: slot.kind,
+            mid: slot.mid,
+            ssrc: slot.ssrc,
+            rtx_ssrc: slot.rtx_ssrc,
+            track: slot.track,
+        })
+    }
+
+    /// The sections named so are negotiated.
+    pub(crate) fn confirm(&mut self, mids: &[Label]) {
+        for slot in self.slots.iter_mut().flatten() {
+            slot.ready |= slot.mid.is_some_and(|mid| mids.contains(&mid));
+        }
+    }
+
+    /// A slot for a track: a free one, or a new one. The flag says that it is new.
+    pub(crate) fn assign(&mut self, track: TrackId, kind: TrackKind, seed: &mut Seed) -> Option<(usize, bool)> {
+        let free = |slot: &Option<Slot>| slot.as_ref().is_some_and(|slot| slot.track.is_none() && slot.kind == kind);
+        let found = if self.merges { None } else { self.slots.iter().position(free) };
+        let (index, new) = match found {
+            Some(index) => (index, false),
+            None => (self.add(kind, seed)?, true),
+        };
+        let slot = self.slot_mut(index)?;
+        slot.track = Some(track);
+        slot.restart();
+        Some((index, new))
+    }
+
+    /// Frees a slot: a browser's section waits for another track, an SDK peer's stream ends.
+    pub(crate) fn release(&mut self, index: usize) {
+        if self.merges {
+            if let Some(slot) = self.slots.get_mut(index).and_then(Option::take) {
+                self.by_ssrc.remove(&slot.ssrc);
+                slot.rtx_ssrc.map(|ssrc| self.by_ssrc.remove(&ssrc));
+            }
+        } else if let Some(slot) = self.slot_mut(index) {
+            slot.track = None;
+        }
+    }
+
+    /// A new slot without a track.
+    pub(crate) fn add(&mut self, kind: TrackKind, seed: &mut Seed) -> Option<usize> {
+        let index = match self.slots.iter().position(Option::is_none) {
+            Some(index) => index,
+            None if self.slots.len() < MAX_SLOTS => {
+                self.slots.push(None);
+                self.slots.len() - 1
+            }
+            None => return None,
+        };
+        let ssrc = self.fresh_ssrc();
+        let rtx_ssrc = (kind == TrackKind::Video).then(|| self.fresh_ssrc());
+        let clock_rate = kind.clock_rate();
+        let slot = Slot {
+            kind,
+            mid: if self.merges { None } else { Label::new(&index.to_string()) },
+            ssrc,
+            rtx_ssrc,
+            track: None,
+            ready: self.merges,
+            sequencer: Sequencer::new(if self.merges { Numbering::SendOrder } else { Numbering::Ordered }, seed.next()),
+            time: if self.merges { TimeBase::end_to_end(clock_rate) } else { TimeBase::continuous(clock_rate) },
+            packets: 0,
+            octets: 0,
+            rtx_next: seed.next() & 0x7fff,
+            sent: Vec::new(),
+        };
+        *self.slots.get_mut(index)? = Some(slot);
+        self.by_ssrc.insert(ssrc, index);
+        rtx_ssrc.map(|ssrc| self.by_ssrc.insert(ssrc, index));
+        Some(index)
+    }
+
+    /// The next transport-wide number; one per packet that leaves.
+    pub(crate) const fn number_transport_wide(&mut self) -> u16 {
+        let number = self.next_transport_cc;
+        self.next_transport_cc = number.wrapping_add(1);
+        number
+    }
+
+    fn fresh_ssrc(&mut self) -> Ssrc {
+        self.next_ssrc = self.next_ssrc.wrapping_add(SSRC_STEP);
+        Ssrc(self.next_ssrc)
+    }
+}
+
+impl Slot {
+    /// Another track, or the same after a pause: numbers and time go on, what went before cannot be asked for.
+    pub(crate) fn restart(&mut self) {
+        self.sequencer.switch();
+        self.time.switch();
+        self.sent.iter_mut().for_each(|sent| *sent = None);
+    }
+
+    /// Remembers what was sent.
+    pub(crate) fn remember(&mut self, number: ExtSeq, seq: u64, encoding: EncodingId, timestamp: u32) {
+        let at = (number.0 % SENT as u64) as usize;
+        if self.sent.len() <= at {
+            self.sent.resize(at + 1, None);
+        }
+        if let Some(entry) = self.sent.get_mut(at) {
+            *entry = Some(Sent { number: number.0, seq, encoding, timestamp, resends: 0, resent_at: None });
+        }
+    }
+
+    /// What was sent under a number, if it may be sent again now.
+    pub(crate) fn recall(&mut self, now: Instant, number: SeqNo) -> Option<Sent> {
+        let entry = self.sent.get_mut(usize::from(number.0) % SENT)?.as_mut()?;
+        let recent = entry.resent_at.is_some_and(|at| now.saturating_duration_since(at) < RESEND_INTERVAL);
+        if ExtSeq(entry.number).wire() != number || recent || entry.resends >= MAX_RESENDS {
+            return None;
+        }
+        entry.resends += 1;
+        entry.resent_at = Some(now);
+        Some(*entry)
+    }
+
+    #[cfg(test)]
+    pub(crate) const fn remembered_bytes(&self) -> usize {
+        self.sent.capacity() * std::mem::size_of::<Option<Sent>>()
+    }
+
+    /// The next number of the retransmission stream: each copy is a packet of its own, so no index is ever sealed twice.
+    pub(crate) const fn number_retransmission(&mut self) -> ExtSeq {
+        let number = ExtSeq(self.rtx_next);
+        self.rtx_next += 1;
+        number
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn browsers_reuse_sections_and_sdk_peers_get_streams() {
+        let mut seed = Seed::new(1);
+        let mut browser = Subscriber::new(false, &mut seed);
+        let (first, new) = browser.assign(TrackId(1), TrackKind::Video, &mut seed).unwrap();
+        assert!(new);
+        let ssrc = browser.slot_mut(first).unwrap().ssrc;
+        browser.release(first);
+        assert_eq!(browser.assign(TrackId(2), TrackKind::Audio, &mut seed), Some((1, true)));
+        assert_eq!(browser.assign(TrackId(3), TrackKind::Video, &mut seed), Some((first, false)));
+        assert_eq!(browser.slot_mut(first).unwrap().ssrc, ssrc);
+
+        let mut sdk = Subscriber::new(true, &mut seed);
+        let (first, _) = sdk.assign(TrackId(1), TrackKind::Video, &mut seed).unwrap();
+        let ssrc = sdk.slot_mut(first).unwrap().ssrc;
+        sdk.release(first);
+        assert!(sdk.find(ssrc).is_none());
+        let (again, _) = sdk.assign(TrackId(2), TrackKind::Video, &mut seed).unwrap();
+        assert_ne!(sdk.slot_mut(again).unwrap().ssrc, ssrc);
+    }
+
+    #[test]
+    fn slots_are_bounded() {
+        let mut seed = Seed::new(1);
+        let mut subscriber = Subscriber::new(true, &mut seed);
+        for track in 0..MAX_SLOTS {
+            assert!(subscriber.assign(TrackId(track as u16), TrackKind::Audio, &mut seed).is_some());
+        }
+        assert!(subscriber.assign(TrackId(999), TrackKind::Audio, &mut seed).is_none());
+    }
+
+    #[test]
+    fn a_packet_is_recalled_a_few_times_and_not_at_once_again() {
+        let mut seed = Seed::new(1);
+        let mut subscriber = Subscriber::new(true, &mut seed);
+        let (index, _) = subscriber.assign(TrackId(1), TrackKind::Video, &mut seed).unwrap();
+        let slot = subscriber.slot_mut(index).unwrap();
+        let mut now = Instant::now();
+        slot.remember(ExtSeq(70_000), 5, EncodingId(0), 9);
+        assert!(slot.recall(now, SeqNo(1)).is_none());
+        let number = ExtSeq(70_000).wire();
+        assert_eq!(slot.recall(now, number).unwrap().seq, 5);
+        assert!(slot.recall(now, number).is_none());
+        for _ in 1..MAX_RESENDS {
+            now += RESEND_INTERVAL;
+            assert!(slot.recall(now, number).is_some());
+        }
+        now += RESEND_INTERVAL;
+        assert!(slot.recall(now, number).is_none());
+    }
+}

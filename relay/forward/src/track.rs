@@ -1,0 +1,148 @@
+//! A track in the relay: its encodings as they arrive and what each subscriber gets of it.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use segue_model::{EncodingId, MAX_ENCODINGS, NtpTime, ParticipantId, Quality, TrackId, TrackKind};
+
+use crate::cache::{Packet, PacketCache};
+use crate::keyframe::{KeyframeRequests, begins_h264_keyframe};
+use crate::select::{Active, Facts, Selector};
+
+/// Without a packet for so long an encoding counts as not sent: longer than the frame interval of a still screen share.
+const ACTIVE_FOR: Duration = Duration::from_secs(2);
+
+/// One encoding as it arrives.
+#[derive(Debug, Default)]
+pub(crate) struct EncodingState {
+    /// Highest extended sequence number, continuous over changes of SSRC.
+    pub(crate) highest: Option<u64>,
+    pub(crate) last_at: Option<Instant>,
+    pub(crate) cache: PacketCache,
+    pub(crate) keyframes: KeyframeRequests,
+    /// The last sender report: wallclock and the timestamp it belongs to.
+    pub(crate) report: Option<(NtpTime, u32)>,
+}
+
+/// One track.
+#[derive(Debug)]
+pub(crate) struct Track {
+    pub(crate) owner: ParticipantId,
+    pub(crate) kind: TrackKind,
+    pub(crate) muted: bool,
+    pub(crate) encodings: [EncodingState; MAX_ENCODINGS],
+    /// Every other participant, whether it gets the track or not.
+    pub(crate) outs: BTreeMap<ParticipantId, Out>,
+}
+
+/// What one subscriber gets of one track.
+#[derive(Debug)]
+pub(crate) struct Out {
+    /// The edge is relayed.
+    pub(crate) on: bool,
+    /// The edge is in hand: both paths carry it.
+    pub(crate) overlap: bool,
+    pub(crate) quality: Quality,
+    pub(crate) selector: Selector,
+    /// Index of the subscriber's slot.
+    pub(crate) slot: Option<usize>,
+}
+
+impl Out {
+    pub(crate) const fn new() -> Self {
+        Self { on: false, overlap: false, quality: Quality::High, selector: Selector::new(Quality::High), slot: None }
+    }
+
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.on && self.quality != Quality::Off
+    }
+}
+
+impl Track {
+    pub(crate) fn new(owner: ParticipantId, kind: TrackKind, muted: bool) -> Self {
+        Self { owner, kind, muted, encodings: Default::default(), outs: BTreeMap::new() }
+    }
+
+    pub(crate) fn encoding(&self, encoding: EncodingId) -> Option<&EncodingState> {
+        self.encodings.get(usize::from(encoding.0))
+    }
+
+    pub(crate) fn encoding_mut(&mut self, encoding: EncodingId) -> Option<&mut EncodingState> {
+        self.encodings.get_mut(usize::from(encoding.0))
+    }
+
+    pub(crate) fn active(&self, now: Instant) -> Active {
+        let is_active = |state: &EncodingState| state.last_at.is_some_and(|at| now.saturating_duration_since(at) <= ACTIVE_FOR);
+        self.encodings.each_ref().map(is_active)
+    }
+
+    /// What a packet is, from its origin where it has one, from its payload otherwise.
+    pub(crate) fn facts(&self, encoding: EncodingId, packet: &Packet) -> Facts {
+        match packet.origin {
+            Some(origin) => Facts {
+                encoding,
+                temporal: origin.layer.temporal.0,
+                keyframe_start: origin.flags.keyframe && origin.flags.first,
+                frame: Some(origin.frame),
+            },
+            None => {
+                let keyframe_start = self.kind == TrackKind::Video && begins_h264_keyframe(&packet.payload);
+                Facts { encoding, temporal: 0, keyframe_start, frame: None }
+            }
+        }
+    }
+
+    /// How far the timestamps of encoding `to` are ahead of those of `from` for the same moment. A publisher with origin has one base
+    /// for all; others have one per encoding, and their sender reports tell (RFC 3550 section 6.4.1). `None`: not known yet.
+    pub(crate) fn base_difference(&self, from: EncodingId, to: EncodingId) -> Option<u32> {
+        let (from_ntp, from_time) = self.encoding(from)?.report?;
+        let (to_ntp, to_time) = self.encoding(to)?.report?;
+        let elapsed = to_ntp.0.wrapping_sub(from_ntp.0) as i64;
+        let ticks = (i128::from(elapsed) * i128::from(self.kind.clock_rate())) >> 32;
+        Some(to_time.wrapping_sub(from_time).wrapping_sub(ticks as u32))
+    }
+}
+
+/// The room's tracks as one publisher may use them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tracks<'a> {
+    pub(crate) tracks: &'a BTreeMap<TrackId, Track>,
+    pub(crate) publisher: ParticipantId,
+}
+
+impl Tracks<'_> {
+    pub(crate) fn owns(&self, track: TrackId) -> bool {
+        self.owned(track).is_some()
+    }
+
+    /// The kind of a track the publisher owns.
+    pub(crate) fn kind(&self, track: TrackId) -> Option<TrackKind> {
+        self.owned(track).map(|track| track.kind)
+    }
+
+    /// Where the sequence numbers of an encoding stand.
+    pub(crate) fn highest(&self, track: TrackId, encoding: EncodingId) -> Option<u64> {
+        self.owned(track)?.encoding(encoding)?.highest
+    }
+
+    fn owned(&self, track: TrackId) -> Option<&Track> {
+        self.tracks.get(&track).filter(|found| found.owner == self.publisher)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sender_reports_align_encodings_with_bases_of_their_own() {
+        let mut track = Track::new(ParticipantId(1), TrackKind::Video, false);
+        assert_eq!(track.base_difference(EncodingId(0), EncodingId(1)), None);
+        track.encodings[0].report = Some((NtpTime(10 << 32), 1_000));
+        track.encodings[1].report = Some((NtpTime((10 << 32) + (1 << 31)), 4_294_967_000));
+        let difference = track.base_difference(EncodingId(0), EncodingId(1)).unwrap();
+        assert_eq!(difference, 4_294_967_000u32.wrapping_sub(1_000 + 45_000));
+        let back = track.base_difference(EncodingId(1), EncodingId(0)).unwrap();
+        assert_eq!(difference.wrapping_add(back), 0);
+    }
+}
