@@ -20,7 +20,7 @@ mod window;
 pub use header::rtp_header_len;
 pub use key::{KeyError, KeyingMaterial, MAX_KEY_LEN, MasterKey, Profile, SALT_LEN};
 pub use receiver::{OpenError, SrtpReceiver};
-pub use sender::{SealError, SrtpSender};
+pub use sender::{SealError, SealGuard, SrtpSender};
 pub use stream::MAX_STREAMS;
 pub use window::WINDOW;
 

@@ -43,11 +43,18 @@ struct SentStream {
     sealed: IndexWindow,
 }
 
+/// What one key has sealed: gives every (SSRC, index) once. A sender has one of these; it stands by itself for ciphers that are
+/// not in this crate.
+#[derive(Debug)]
+pub struct SealGuard {
+    streams: StreamTable<SentStream>,
+}
+
 /// Seals the packets of one direction of one transport. Deliberately not `Clone`: two of them with one key would repeat nonces.
 pub struct SrtpSender {
     rtp: SessionCipher,
     rtcp: SessionCipher,
-    streams: StreamTable<SentStream>,
+    guard: SealGuard,
     /// The index of the last RTCP packet. One counter for all SSRCs: receivers ask only that it grows (RFC 3711 section 3.4).
     rtcp_index: u32,
 }
@@ -55,12 +62,7 @@ pub struct SrtpSender {
 impl SrtpSender {
     /// A sender that writes with `key`. A key must be given to one sender only, ever.
     pub fn new(key: &MasterKey) -> Result<Self, KeyError> {
-        Ok(Self {
-            rtp: key.session(Purpose::Rtp)?,
-            rtcp: key.session(Purpose::Rtcp)?,
-            streams: StreamTable::new(),
-            rtcp_index: 0,
-        })
+        Ok(Self { rtp: key.session(Purpose::Rtp)?, rtcp: key.session(Purpose::Rtcp)?, guard: SealGuard::new(), rtcp_index: 0 })
     }
 
     /// Seals an RTP packet in place. `packet` is the whole packet followed by [`RTP_OVERHEAD`] bytes for the tag; `index` is the
@@ -74,7 +76,7 @@ impl SrtpSender {
         let head = header::rtp_head(plain).filter(|head| head.sequence == index.wire()).ok_or(SealError::Malformed)?;
         let (clear, text) = plain.split_at_mut_checked(header_len).ok_or(SealError::Malformed)?;
         // Marked before it is sealed: a number is spent even where sealing should fail.
-        let index = self.reserve(head.ssrc, index)?;
+        let index = self.guard.reserve(head.ssrc, index)?;
         let sealed = self.rtp.seal(head.ssrc.0, index, clear, text).ok_or(SealError::Exhausted)?;
         copy(tag, sealed.as_ref());
         Ok(())
@@ -115,11 +117,20 @@ impl SrtpSender {
     /// How many SSRCs have been used.
     #[must_use]
     pub fn streams(&self) -> usize {
-        self.streams.len()
+        self.guard.streams.len()
+    }
+}
+
+impl SealGuard {
+    /// A guard for a key that has sealed nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { streams: StreamTable::new() }
     }
 
-    /// Marks (SSRC, index) as sealed and gives the index as the receiver counts it.
-    fn reserve(&mut self, ssrc: Ssrc, index: ExtSeq) -> Result<u64, SealError> {
+    /// Marks (SSRC, index) as sealed and gives the index as the receiver counts it: 16 bits of sequence number below the rollovers
+    /// since the stream's first packet.
+    pub fn reserve(&mut self, ssrc: Ssrc, index: ExtSeq) -> Result<u64, SealError> {
         if let Some(stream) = self.streams.get_mut(ssrc) {
             // Below the rollover the stream began with there is no index to give.
             let index = index.0.checked_sub(stream.first_rollover).ok_or(SealError::Repeated)?;
@@ -141,9 +152,15 @@ impl SrtpSender {
     }
 }
 
+impl Default for SealGuard {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl fmt::Debug for SrtpSender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SrtpSender").field("streams", &self.streams.len()).finish_non_exhaustive()
+        f.debug_struct("SrtpSender").field("streams", &self.streams()).finish_non_exhaustive()
     }
 }
 
