@@ -1,8 +1,15 @@
 //! The media machines: packets, merge by origin, jitter buffers, repair, pacing and feedback. Pure.
 
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "virtual time needs an instant to begin at"))]
+
+pub mod feedback;
 pub mod frame;
 pub mod h264;
+pub mod heartbeat;
 pub mod merge;
+pub mod nack;
 pub mod opus;
+pub mod pacer;
 pub mod packet;
+pub mod rtx;
 pub mod source;

@@ -1,9 +1,12 @@
 //! Everything that decides in a call, on both sides, as pure machines: no clock, socket, task or global random number in here.
 //!
 //! [`peer`] is one participant's side of a room and [`room`] the relay's; [`sdp`] reads what two ends agreed on; [`carrier`] numbers
-//! and resends the frames of the signalling connection on both of its sides.
+//! and resends the frames of the signalling connection on both of its sides; [`dialog`] is offer and answer of one leg; [`data`]
+//! delivers reliable messages once and in order over whatever path lives.
 
 pub mod carrier;
+pub mod data;
+pub mod dialog;
 pub mod peer;
 pub mod room;
 pub mod sdp;

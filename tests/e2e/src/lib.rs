@@ -1,1 +1,3 @@
-//! To be written.
+//! What the end-to-end tests share: real sockets, real codecs, real browsers.
+
+pub mod chromium;

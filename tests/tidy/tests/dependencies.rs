@@ -17,7 +17,7 @@ const MAY_LINK: [(&str, &[&str]); 13] = [
     ("segue", &["segue-model", "segue-wire", "segue-media", "segue-session", "segue-codec"]),
     ("segue-relay", &["segue-model", "segue-wire", "segue-media", "segue-srtp", "segue-session", "segue-forward"]),
     ("segue-examples", &["segue", "segue-codec", "segue-relay"]),
-    ("segue-e2e", &[]),
+    ("segue-e2e", &["segue", "segue-model", "segue-wire", "segue-codec", "segue-relay"]),
     ("segue-tidy", &[]),
     ("xtask", &[]),
 ];

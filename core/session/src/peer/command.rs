@@ -3,6 +3,8 @@
 use segue_model::{EncodingId, ParticipantId, TrackId, TrackKind};
 use segue_wire::proto;
 
+use crate::dialog::SdpKind;
+
 /// One transport of a participant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum LegKey {
@@ -12,15 +14,6 @@ pub enum LegKey {
     RelaySubscriber,
     /// Both ways, to another participant.
     Peer(ParticipantId),
-}
-
-/// Offer or answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum SdpKind {
-    /// An offer.
-    Offer,
-    /// An answer.
-    Answer,
 }
 
 /// One of our tracks on a leg whose sections are per track (a browser at the other end).

@@ -15,7 +15,8 @@ use segue_media::packet::Origin;
 use segue_model::{EncodingId, ParticipantId, Path, Quality, Topology, TopologyPolicy, TrackId};
 use segue_wire::proto;
 
-pub use command::{CarrierState, Command, LegEvent, LegKey, LegPlan, LinkState, RouteLeg, SdpKind, SectionPlan};
+pub use crate::dialog::SdpKind;
+pub use command::{CarrierState, Command, LegEvent, LegKey, LegPlan, LinkState, RouteLeg, SectionPlan};
 pub use event::{
     ConnectionState, Edge, EncodingInfo, ParticipantInfo, PathInfo, PeerEvent, PublishRequest, Speaker, TrackInfo,
 };

@@ -1,8 +1,9 @@
 //! Values of single attributes.
 
+use segue_media::packet::ExtensionMap;
 use segue_model::Ssrc;
 
-use super::{Codec, Direction, ExtensionIds, Fingerprint, Msid, Rid, SectionKind, Setup};
+use super::{Codec, Direction, Fingerprint, Msid, Rid, SectionKind, Setup};
 
 pub(super) fn section_kind(media: &str) -> SectionKind {
     match media {
@@ -54,7 +55,7 @@ pub(super) fn numbered(value: &str) -> Option<(u8, &str)> {
 }
 
 /// `extmap:3/sendrecv <uri> <attributes>` (RFC 8285 section 5). `None` for an id out of range.
-pub(super) fn extmap(value: &str, ids: &mut ExtensionIds) -> Option<()> {
+pub(super) fn extmap(value: &str, ids: &mut ExtensionMap) -> Option<()> {
     let mut words = value.split_ascii_whitespace();
     let id = words.next()?.split('/').next()?.parse::<u16>().ok()?;
     let uri = words.next()?;

@@ -8,6 +8,7 @@ mod parse;
 #[cfg(test)]
 mod tests;
 
+use segue_media::packet::ExtensionMap;
 use segue_model::Ssrc;
 
 pub use parse::{MAX_LEN, MAX_LINE_LEN, MAX_LIST_LEN, MAX_SECTIONS};
@@ -43,7 +44,7 @@ pub struct Section {
     /// Codecs in order of preference, without the repair formats (their payload type stands in [`Codec::rtx`]).
     pub codecs: Vec<Codec>,
     /// Ids of the header extensions this house uses.
-    pub extensions: ExtensionIds,
+    pub extensions: ExtensionMap,
     /// `a=rid` lines (RFC 8851).
     pub rids: Vec<Rid>,
     /// `a=simulcast` (RFC 8853): rids to send, largest first as written.
@@ -144,25 +145,6 @@ impl Codec {
             .filter_map(|pair| pair.trim().split_once('='))
             .find_map(|(key, value)| key.eq_ignore_ascii_case(name).then_some(value))
     }
-}
-
-/// Negotiated ids of the header extensions this house uses (RFC 8285), 1 to 255.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ExtensionIds {
-    /// `urn:ietf:params:rtp-hdrext:ssrc-audio-level` (RFC 6464).
-    pub audio_level: Option<u8>,
-    /// `http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time`.
-    pub abs_send_time: Option<u8>,
-    /// `http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01`.
-    pub transport_cc: Option<u8>,
-    /// `urn:ietf:params:rtp-hdrext:sdes:mid` (RFC 9143).
-    pub mid: Option<u8>,
-    /// `urn:segue:origin`.
-    pub origin: Option<u8>,
-    /// `urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id` (RFC 8852).
-    pub rid: Option<u8>,
-    /// `urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id` (RFC 8852).
-    pub repaired_rid: Option<u8>,
 }
 
 /// One `a=rid` line.

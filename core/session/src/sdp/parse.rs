@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use segue_media::packet::ExtensionMap;
 use segue_model::Ssrc;
 
 use super::attribute;
-use super::{Codec, Description, ExtensionIds, IceParameters, SdpError, Section, SectionKind, Setup, Stream};
+use super::{Codec, Description, IceParameters, SdpError, Section, SectionKind, Setup, Stream};
 
 /// Longest description in bytes: a browser's offer with thirty sections has about 120 kB.
 pub const MAX_LEN: usize = 256 * 1024;
@@ -37,7 +38,7 @@ struct Shared {
     fingerprints: Vec<super::Fingerprint>,
     setup: Option<Setup>,
     direction: Option<super::Direction>,
-    extensions: ExtensionIds,
+    extensions: ExtensionMap,
 }
 
 #[derive(Default)]
@@ -323,7 +324,7 @@ fn handle_ice(ice: &mut IceParameters, name: &str, value: &str) -> bool {
     true
 }
 
-fn inherit(ids: &mut ExtensionIds, session: &ExtensionIds) {
+fn inherit(ids: &mut ExtensionMap, session: &ExtensionMap) {
     ids.audio_level = ids.audio_level.or(session.audio_level);
     ids.abs_send_time = ids.abs_send_time.or(session.abs_send_time);
     ids.transport_cc = ids.transport_cc.or(session.transport_cc);

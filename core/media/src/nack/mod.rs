@@ -1,0 +1,294 @@
+//! Which packets of one received stream to ask for again (RFC 4585 section 6.2.1), and when.
+//!
+//! A hole in the hop sequence is asked for after a short wait for reordered packets, then about once per round trip. Whatever
+//! fills the hole (a late packet, a retransmission) takes it off the list, and so does the merge: a packet whose frames are
+//! complete by another leg is not asked for. A hole that stays is given up without further consequence: the jitter buffer
+//! finds out by itself.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use segue_model::{EncodingId, ExtSeq, SeqNo, TrackId};
+
+/// Longest wait for reordered packets before the first request: beyond it a request is cheaper than the delay.
+const MAX_REORDER_WAIT: Duration = Duration::from_millis(20);
+
+/// Shortest: what batching in kernels and access points reorders on any path.
+const MIN_REORDER_WAIT: Duration = Duration::from_millis(5);
+
+/// Time on top of the round trip before a request is repeated: the sender's pacer and the scheduling of both ends.
+const REPEAT_MARGIN: Duration = Duration::from_millis(10);
+
+/// Shortest distance of two requests for one packet, however short the round trip.
+const MIN_REPEAT: Duration = Duration::from_millis(20);
+
+/// Requests for one packet: at 10 % loss each way one in 10^7 packets needs more.
+pub const MAX_TRIES: u8 = 10;
+
+/// A hole this old is given up: senders keep packets for a second, and no jitter buffer waits longer.
+pub const MAX_AGE: Duration = Duration::from_millis(1_000);
+
+/// Holes on the list. At 500 packets a second that is two seconds of nothing; the oldest go first.
+pub const MAX_MISSING: usize = 1_000;
+
+/// Round trip assumed until one is known.
+pub const ASSUMED_RTT: Duration = Duration::from_millis(100);
+
+/// The frame a packet belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FramePoint {
+    /// Its track.
+    pub track: TrackId,
+    /// Its encoding.
+    pub encoding: EncodingId,
+    /// The frame number of its origin.
+    pub frame: u32,
+}
+
+/// The frames a hole lies in: those of the packets on either side and all between them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameSpan {
+    /// Their track.
+    pub track: TrackId,
+    /// Their encoding.
+    pub encoding: EncodingId,
+    /// First frame.
+    pub first: u32,
+    /// Last frame.
+    pub last: u32,
+}
+
+/// What a packet did to the list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filled {
+    /// It filled no hole.
+    Nothing,
+    /// It came late by itself, before it was asked for.
+    Reordered,
+    /// It had been asked for. The time since, where it was asked for once only: a sample of the round trip.
+    Asked(Option<Duration>),
+}
+
+/// Counts of one stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NackStats {
+    /// Packets that were missing at some time.
+    pub missing: u64,
+    /// Requests, repeated ones included.
+    pub requests: u64,
+    /// Holes filled after a request.
+    pub recovered: u64,
+    /// Holes another leg filled.
+    pub elsewhere: u64,
+    /// Holes given up.
+    pub given_up: u64,
+}
+
+/// The holes of one received stream.
+#[derive(Debug)]
+pub struct NackGenerator {
+    highest: Option<(ExtSeq, Option<FramePoint>)>,
+    missing: BTreeMap<ExtSeq, Missing>,
+    rtt: Duration,
+    stats: NackStats,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Missing {
+    since: Instant,
+    due: Instant,
+    asked: Option<Instant>,
+    tries: u8,
+    span: Option<FrameSpan>,
+}
+
+impl Default for NackGenerator {
+    fn default() -> Self {
+        Self { highest: None, missing: BTreeMap::new(), rtt: ASSUMED_RTT, stats: NackStats::default() }
+    }
+}
+
+impl NackGenerator {
+    /// Sets the round trip requests are spaced by.
+    pub const fn set_rtt(&mut self, rtt: Duration) {
+        self.rtt = rtt;
+    }
+
+    /// Counts so far.
+    #[must_use]
+    pub const fn stats(&self) -> NackStats {
+        self.stats
+    }
+
+    /// Forgets all holes; the next packet starts anew.
+    pub fn reset(&mut self) {
+        self.highest = None;
+        self.missing.clear();
+    }
+
+    /// Takes the number of a received packet, retransmitted or not, and the frame it belongs to where that is known.
+    pub fn handle_packet(&mut self, now: Instant, seq: ExtSeq, point: Option<FramePoint>) -> Filled {
+        match self.highest {
+            Some((highest, before)) if seq > highest => {
+                self.note_hole(now, highest, seq, before, point);
+                self.highest = Some((seq, point));
+                Filled::Nothing
+            }
+            None => {
+                self.highest = Some((seq, point));
+                Filled::Nothing
+            }
+            Some(_) => self.fill(now, seq),
+        }
+    }
+
+    fn note_hole(&mut self, now: Instant, below: ExtSeq, above: ExtSeq, before: Option<FramePoint>, after: Option<FramePoint>) {
+        let span = before.zip(after).and_then(|(before, after)| span_between(before, after));
+        let first = (below.0 + 1).max(above.0.saturating_sub(MAX_MISSING as u64));
+        let due = now + (self.rtt / 4).clamp(MIN_REORDER_WAIT, MAX_REORDER_WAIT);
+        for seq in first..above.0 {
+            self.missing.insert(ExtSeq(seq), Missing { since: now, due, asked: None, tries: 0, span });
+        }
+        self.stats.missing += above.0 - first;
+        while self.missing.len() > MAX_MISSING {
+            self.missing.pop_first();
+            self.stats.given_up += 1;
+        }
+    }
+
+    fn fill(&mut self, now: Instant, seq: ExtSeq) -> Filled {
+        let Some(missing) = self.missing.remove(&seq) else {
+            return Filled::Nothing;
+        };
+        match missing.asked {
+            None => Filled::Reordered,
+            Some(asked) => {
+                self.stats.recovered += 1;
+                Filled::Asked((missing.tries == 1).then(|| now.saturating_duration_since(asked)))
+            }
+        }
+    }
+
+    /// The numbers to ask for now, ascending, at most [`MAX_MISSING`]. `lacks` says whether anything of the frames is still
+    /// missing after all legs.
+    pub fn handle_timeout(&mut self, now: Instant, mut lacks: impl FnMut(&FrameSpan) -> bool) -> Vec<SeqNo> {
+        let repeat = (self.rtt + self.rtt / 4 + REPEAT_MARGIN).max(MIN_REPEAT);
+        let stats = &mut self.stats;
+        let mut ask = Vec::new();
+        self.missing.retain(|seq, missing| {
+            if missing.due > now {
+                return true;
+            }
+            if missing.tries >= MAX_TRIES || now.saturating_duration_since(missing.since) >= MAX_AGE {
+                stats.given_up += 1;
+                return false;
+            }
+            if missing.span.as_ref().is_some_and(|span| !lacks(span)) {
+                stats.elsewhere += 1;
+                return false;
+            }
+            missing.tries += 1;
+            missing.asked = Some(now);
+            missing.due = now + repeat;
+            stats.requests += 1;
+            ask.push(seq.wire());
+            true
+        });
+        ask
+    }
+
+    /// When [`NackGenerator::handle_timeout`] has something to do.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.missing.values().map(|missing| missing.due).min()
+    }
+}
+
+/// Frames are only comparable within one encoding of one track. A span that runs backwards is none either: a switch between
+/// streams of a forwarder.
+fn span_between(before: FramePoint, after: FramePoint) -> Option<FrameSpan> {
+    let same = before.track == after.track && before.encoding == after.encoding;
+    let forward = (after.frame.wrapping_sub(before.frame) as i32) >= 0;
+    let FramePoint { track, encoding, frame: first } = before;
+    (same && forward).then_some(FrameSpan { track, encoding, first, last: after.frame })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn point(frame: u32) -> Option<FramePoint> {
+        Some(FramePoint { track: TrackId(1), encoding: EncodingId(0), frame })
+    }
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    fn with_hole(now: Instant) -> NackGenerator {
+        let mut nack = NackGenerator::default();
+        nack.set_rtt(ms(40));
+        nack.handle_packet(now, ExtSeq(70_000), point(7));
+        nack.handle_packet(now, ExtSeq(70_003), point(9));
+        nack
+    }
+
+    #[test]
+    fn a_hole_is_asked_for_after_the_reorder_wait_and_again_after_a_round_trip() {
+        let start = Instant::now();
+        let mut nack = with_hole(start);
+        assert_eq!(nack.poll_timeout(), Some(start + ms(10)));
+        assert!(nack.handle_timeout(start + ms(9), |_| true).is_empty());
+        assert_eq!(nack.handle_timeout(start + ms(10), |_| true), [ExtSeq(70_001).wire(), ExtSeq(70_002).wire()]);
+        assert!(nack.handle_timeout(start + ms(40), |_| true).is_empty());
+        assert_eq!(nack.handle_timeout(start + ms(70), |_| true).len(), 2);
+        assert_eq!(nack.handle_packet(start + ms(90), ExtSeq(70_001), None), Filled::Asked(None));
+        assert_eq!(nack.stats().recovered, 1);
+    }
+
+    #[test]
+    fn a_late_packet_is_never_asked_for() {
+        let start = Instant::now();
+        let mut nack = with_hole(start);
+        assert_eq!(nack.handle_packet(start + ms(3), ExtSeq(70_001), None), Filled::Reordered);
+        assert_eq!(nack.handle_packet(start + ms(4), ExtSeq(70_002), None), Filled::Reordered);
+        assert_eq!(nack.handle_packet(start + ms(5), ExtSeq(70_002), None), Filled::Nothing);
+        assert_eq!(nack.poll_timeout(), None);
+    }
+
+    #[test]
+    fn what_another_leg_delivered_is_not_asked_for() {
+        let start = Instant::now();
+        let mut nack = with_hole(start);
+        let span = FrameSpan { track: TrackId(1), encoding: EncodingId(0), first: 7, last: 9 };
+        let asked = nack.handle_timeout(start + ms(10), |asked| {
+            assert_eq!(*asked, span);
+            false
+        });
+        assert!(asked.is_empty());
+        assert_eq!(nack.poll_timeout(), None);
+        assert_eq!(nack.stats().elsewhere, 2);
+    }
+
+    #[test]
+    fn requests_end_and_the_list_is_bounded() {
+        let start = Instant::now();
+        let mut nack = with_hole(start);
+        let mut requests = 0;
+        while let Some(due) = nack.poll_timeout() {
+            requests += nack.handle_timeout(due, |_| true).len();
+        }
+        assert!(requests <= 2 * usize::from(MAX_TRIES));
+        assert_eq!(nack.stats().given_up, 2);
+        nack.handle_packet(start, ExtSeq(80_000), point(10));
+        assert_eq!(nack.handle_timeout(start + ms(30), |_| true).len(), MAX_MISSING);
+    }
+
+    #[test]
+    fn one_request_answered_measures_the_round_trip() {
+        let start = Instant::now();
+        let mut nack = with_hole(start);
+        nack.handle_timeout(start + ms(10), |_| true);
+        assert_eq!(nack.handle_packet(start + ms(45), ExtSeq(70_002), None), Filled::Asked(Some(ms(35))));
+    }
+}

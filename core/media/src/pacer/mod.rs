@@ -1,0 +1,250 @@
+//! Spreads packets over time: audio at once, then retransmissions, then video, at a rate.
+//!
+//! A leaky bucket. Everything that leaves is paid for; audio leaves whether or not it can be paid, everything else waits
+//! until the debt is gone. So audio never waits behind video, and video makes room for it.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use segue_model::{DataRate, DataSize};
+
+/// Time the bucket may be ahead: timers of shells are a millisecond coarse, and runs of packets leave in one call.
+const BURST: Duration = Duration::from_millis(5);
+
+/// Debt audio can run up: below that rate video stands still anyway, and it shall start again soon after the rate rises.
+const MAX_DEBT: Duration = Duration::from_millis(100);
+
+/// Packets waiting per queue: several frames of the largest size.
+pub const MAX_PACKETS: usize = 2_048;
+
+/// Longest wait the queue of video may grow to at the present rate: later than this it is of no use in a call.
+pub const MAX_WAIT: Duration = Duration::from_millis(1_000);
+
+/// Bytes waiting, where the rate is so low or so high that time does not say enough.
+pub const MAX_BYTES: DataSize = DataSize::bytes(2 * 1024 * 1024);
+
+/// A rate that stays as it is set. The seat of the estimator, which knows better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FixedRate(pub DataRate);
+
+impl FixedRate {
+    /// What a leg starts with: above what a call sends, so that nothing is held back but bursts.
+    pub const DEFAULT: Self = Self(DataRate::kbps(12_000));
+}
+
+impl Default for FixedRate {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+/// Which queue, in the order they are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PacerQueue {
+    /// Leaves at once.
+    Audio,
+    /// Retransmissions: somebody waits for them already.
+    Repair,
+    /// Video.
+    Video,
+}
+
+/// A packet was not taken because its queue is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the pacer's queue is full")]
+pub struct PacerFull;
+
+/// Packets of one leg that wait to be sent.
+#[derive(Debug)]
+pub struct Pacer<T> {
+    rate: FixedRate,
+    audio: VecDeque<Waiting<T>>,
+    repair: VecDeque<Waiting<T>>,
+    video: VecDeque<Waiting<T>>,
+    /// Payable bytes in the queues of repair and video.
+    waiting: DataSize,
+    /// All that left is paid for at this time.
+    paid: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Waiting<T> {
+    item: T,
+    size: DataSize,
+    since: Instant,
+}
+
+impl<T> Pacer<T> {
+    /// Empty, at `rate`.
+    #[must_use]
+    pub const fn new(rate: FixedRate) -> Self {
+        Self {
+            rate,
+            audio: VecDeque::new(),
+            repair: VecDeque::new(),
+            video: VecDeque::new(),
+            waiting: DataSize::ZERO,
+            paid: None,
+        }
+    }
+
+    /// Changes the rate from now on. At rate zero only audio leaves.
+    pub const fn set_rate(&mut self, rate: FixedRate) {
+        self.rate = rate;
+    }
+
+    /// Bytes that wait.
+    #[must_use]
+    pub const fn waiting(&self) -> DataSize {
+        self.waiting
+    }
+
+    /// Queues a packet.
+    ///
+    /// # Errors
+    /// [`PacerFull`] where the queue holds all it may; the packet is dropped.
+    pub fn push(&mut self, now: Instant, queue: PacerQueue, size: DataSize, item: T) -> Result<(), PacerFull> {
+        let waiting = self.waiting + size;
+        let payable = queue != PacerQueue::Audio;
+        let late = self.rate.0.time_for(waiting).is_some_and(|wait| wait > MAX_WAIT);
+        let list = self.list(queue);
+        if list.len() >= MAX_PACKETS || (payable && (late || waiting > MAX_BYTES)) {
+            return Err(PacerFull);
+        }
+        list.push_back(Waiting { item, size, since: now });
+        if payable {
+            self.waiting = waiting;
+        }
+        Ok(())
+    }
+
+    /// Drops the waiting packets of a queue that `keep` does not want.
+    pub fn retain(&mut self, queue: PacerQueue, mut keep: impl FnMut(&T) -> bool) {
+        let mut dropped = DataSize::ZERO;
+        self.list(queue).retain(|waiting| {
+            let keep = keep(&waiting.item);
+            if !keep {
+                dropped += waiting.size;
+            }
+            keep
+        });
+        if queue != PacerQueue::Audio {
+            self.waiting = self.waiting - dropped;
+        }
+    }
+
+    fn list(&mut self, queue: PacerQueue) -> &mut VecDeque<Waiting<T>> {
+        match queue {
+            PacerQueue::Audio => &mut self.audio,
+            PacerQueue::Repair => &mut self.repair,
+            PacerQueue::Video => &mut self.video,
+        }
+    }
+
+    /// The next packet that may leave now.
+    pub fn pop(&mut self, now: Instant) -> Option<T> {
+        if let Some(next) = self.audio.pop_front() {
+            self.pay(now, next.size);
+            return Some(next.item);
+        }
+        if self.rate.0 == DataRate::ZERO || self.paid.is_some_and(|paid| paid > now) {
+            return None;
+        }
+        let next = self.repair.pop_front().or_else(|| self.video.pop_front())?;
+        self.waiting = self.waiting - next.size;
+        self.pay(now, next.size);
+        Some(next.item)
+    }
+
+    fn pay(&mut self, now: Instant, size: DataSize) {
+        let Some(time) = self.rate.0.time_for(size) else {
+            return;
+        };
+        // What was not spent is lost but for a burst.
+        let idle = now.checked_sub(BURST).unwrap_or(now);
+        let from = self.paid.map_or(idle, |paid| paid.max(idle));
+        self.paid = Some((from + time).min(now + MAX_DEBT.max(time)));
+    }
+
+    /// When the next packet may leave; `None` where none waits, or none but for a higher rate.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if let Some(first) = self.audio.front() {
+            return Some(first.since);
+        }
+        let first = self.repair.front().or_else(|| self.video.front()).filter(|_| self.rate.0 != DataRate::ZERO)?;
+        Some(self.paid.map_or(first.since, |paid| paid.max(first.since)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PACKET: DataSize = DataSize::bytes(1_000);
+
+    fn at_one_millisecond_a_packet() -> Pacer<&'static str> {
+        Pacer::new(FixedRate(DataRate::kbps(8_000)))
+    }
+
+    fn drain(pacer: &mut Pacer<&'static str>, now: Instant) -> Vec<&'static str> {
+        std::iter::from_fn(|| pacer.pop(now)).collect()
+    }
+
+    #[test]
+    fn audio_leaves_at_once_then_repair_then_video() {
+        let now = Instant::now();
+        let mut pacer = at_one_millisecond_a_packet();
+        for _ in 0..20 {
+            pacer.push(now, PacerQueue::Video, PACKET, "video").unwrap();
+        }
+        drain(&mut pacer, now);
+        assert_eq!(pacer.pop(now), None);
+        pacer.push(now, PacerQueue::Repair, PACKET, "repair").unwrap();
+        pacer.push(now, PacerQueue::Audio, DataSize::bytes(100), "audio").unwrap();
+        assert_eq!(drain(&mut pacer, now), ["audio"]);
+        let due = pacer.poll_timeout().unwrap();
+        assert!(due > now);
+        assert_eq!(drain(&mut pacer, due), ["repair"]);
+    }
+
+    #[test]
+    fn video_leaves_at_the_rate() {
+        let start = Instant::now();
+        let mut pacer = at_one_millisecond_a_packet();
+        for _ in 0..100 {
+            pacer.push(start, PacerQueue::Video, PACKET, "video").unwrap();
+        }
+        let (mut now, mut sent) = (start, 0);
+        while let Some(due) = pacer.poll_timeout() {
+            now = now.max(due);
+            sent += drain(&mut pacer, now).len();
+        }
+        assert_eq!(sent, 100);
+        let took = now - start;
+        assert!((Duration::from_millis(90)..=Duration::from_millis(100)).contains(&took), "{took:?}");
+        assert_eq!(pacer.waiting(), DataSize::ZERO);
+    }
+
+    #[test]
+    fn queues_are_bounded_by_time_and_by_number() {
+        let now = Instant::now();
+        let mut pacer = at_one_millisecond_a_packet();
+        let taken = (0..5_000).filter(|_| pacer.push(now, PacerQueue::Video, PACKET, "video").is_ok()).count();
+        assert_eq!(taken, 1_000);
+        let taken = (0..5_000).filter(|_| pacer.push(now, PacerQueue::Audio, PACKET, "audio").is_ok()).count();
+        assert_eq!(taken, MAX_PACKETS);
+        pacer.retain(PacerQueue::Video, |_| false);
+        assert_eq!(pacer.waiting(), DataSize::ZERO);
+    }
+
+    #[test]
+    fn at_rate_zero_only_audio_leaves() {
+        let now = Instant::now();
+        let mut pacer = Pacer::new(FixedRate(DataRate::ZERO));
+        pacer.push(now, PacerQueue::Video, PACKET, "video").unwrap();
+        pacer.push(now, PacerQueue::Audio, PACKET, "audio").unwrap();
+        assert_eq!(drain(&mut pacer, now), ["audio"]);
+        assert_eq!(pacer.poll_timeout(), None);
+    }
+}
