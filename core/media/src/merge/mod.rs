@@ -15,6 +15,7 @@ use segue_model::{EncodingId, TrackId};
 
 use crate::packet::MediaPacket;
 use source::SourceMerge;
+pub(crate) use window::extend;
 
 /// Tracks of one room a receiver will hold: far more than a screen shows, little enough to bound memory.
 pub const MAX_TRACKS: usize = 512;

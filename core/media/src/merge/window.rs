@@ -150,7 +150,7 @@ impl LayerWindow {
 
     /// Marks the frames from `first` on of which something came, as far as `seen` reaches.
     pub(super) fn mark_seen(&self, first: u32, seen: &mut [bool]) {
-        for slot in self.from_newest() {
+        for slot in self.newest_first() {
             if is_before(slot.frame, first) {
                 return;
             }
@@ -166,7 +166,7 @@ impl LayerWindow {
         let inside = |frame: u32| frame.wrapping_sub(first) <= span;
         let unseen = |frame: u32| inside(frame) && !seen.get(frame.wrapping_sub(first) as usize).copied().unwrap_or(true);
         let mut above: Option<&Slot> = None;
-        for slot in self.from_newest() {
+        for slot in self.newest_first() {
             match above {
                 // Of the newest frame the rest is yet to come.
                 None if !slot.last && inside(slot.frame) => return true,
@@ -191,7 +191,7 @@ impl LayerWindow {
     }
 
     /// The packets in the window from the highest number down.
-    fn from_newest(&self) -> impl Iterator<Item = &Slot> {
+    fn newest_first(&self) -> impl Iterator<Item = &Slot> {
         let highest = self.highest.unwrap_or(0);
         (0..self.slots.len() as u64).filter_map(move |back| self.slot(highest.checked_sub(back)?))
     }
