@@ -12,6 +12,6 @@ pub mod nack;
 pub mod opus;
 pub mod pacer;
 pub mod packet;
-pub mod rtx;
 pub mod receiver;
+pub mod rtx;
 pub mod source;

@@ -48,6 +48,12 @@ pub fn without_tests(text: &str) -> &str {
     text.split("\n#[cfg(test)]\nmod ").next().unwrap_or(text)
 }
 
+/// Whether a whole file is test code: unit tests that outgrew their module's file, integration tests, benches.
+#[must_use]
+pub fn is_test_code(path: &str) -> bool {
+    path.starts_with("tests/") || path.contains("/tests/") || path.ends_with("/tests.rs") || path.contains("/benches/")
+}
+
 /// Crates below the purity line.
 pub const PURE: [&str; 6] = ["segue-model", "segue-wire", "segue-media", "segue-srtp", "segue-session", "segue-forward"];
 

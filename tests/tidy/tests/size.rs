@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use segue_tidy::{assert_only_known, sources, without_tests};
+use segue_tidy::{assert_only_known, is_test_code, sources, without_tests};
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 
@@ -14,10 +14,6 @@ const MAX_FUNCTION_LINES: usize = 70;
 
 const LONG_FILES: [&str; 0] = [];
 const LONG_FUNCTIONS: [&str; 0] = [];
-
-fn is_test_code(path: &str) -> bool {
-    path.starts_with("tests/") || path.contains("/tests/") || path.contains("/benches/")
-}
 
 #[test]
 fn files_are_short() {
