@@ -67,6 +67,9 @@ pub enum DecodeError {
     /// A picture that refers to others came while the decoder waits for a keyframe.
     #[error("waiting for a keyframe")]
     AwaitingKeyframe,
+    /// A profile of the codec that this house does not speak.
+    #[error("profile not supported")]
+    Unsupported,
     /// More bytes or more pixels than this house decodes.
     #[error("larger than the decoder's limit")]
     TooLarge,

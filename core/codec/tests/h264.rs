@@ -228,8 +228,14 @@ fn screens_are_encoded_too() {
     let mut decoder = decoder();
     let pictures = encode(&mut ladder, &mut source, 20);
     assert!(pictures.iter().filter(|(_, encoded)| !encoded.is_empty()).count() >= 10);
+    let mut base_only = self::decoder();
     for picture in pictures.iter().flat_map(|(_, encoded)| encoded) {
-        assert!(decoder.decode(&picture.payload, picture.time).unwrap().is_some());
+        let expected = decoder.decode(&picture.payload, picture.time).unwrap().unwrap();
+        assert_eq!(picture.discardable, picture.layer.temporal.0 == 1);
+        if !picture.discardable {
+            let decoded = base_only.decode(&picture.payload, picture.time).unwrap().unwrap();
+            assert_eq!(decoded.picture.luma_psnr(&expected.picture), Some(f64::INFINITY));
+        }
     }
 }
 
@@ -269,6 +275,19 @@ fn the_decoder_starts_at_keyframes_and_again_after_a_loss() {
     }
     for picture in &pictures[8..] {
         assert!(decoder.decode(&picture.payload, picture.time).unwrap().is_some());
+    }
+}
+
+#[test]
+fn streams_that_would_take_too_much_memory_are_refused() {
+    // Baseline, order count type 2, then references, width and height as Exp-Golomb codes: 4096x4096 with one, 1920x1088 with 31.
+    for bits in ["1 1 011 010 0 00000000100000000 00000000100000000 1", "1 1 011 00000100000 0 0000001111000 0000001000100 1"] {
+        let bits: Vec<u8> = bits.bytes().filter(u8::is_ascii_digit).map(|digit| digit - b'0').collect();
+        let mut unit = vec![0, 0, 0, 1, 0x67, 66, 0xc0, 52];
+        unit.extend(bits.chunks(8).map(|byte| byte.iter().enumerate().fold(0, |sum, (at, bit)| sum | bit << (7 - at))));
+        assert_eq!(decoder().decode(&unit, MediaTime(0)).err(), Some(DecodeError::TooLarge));
+        unit[5] = 100;
+        assert_eq!(decoder().decode(&unit, MediaTime(0)).err(), Some(DecodeError::Unsupported));
     }
 }
 

@@ -10,11 +10,18 @@ use openh264_sys2::source::APILoader;
 use segue_model::MediaTime;
 
 use super::nal;
-use crate::frame::{FrameError, FramePool, I420, MAX_PIXELS, Plane, VideoFrame};
+use crate::frame::{FrameError, FramePool, I420, MAX_PIXELS, MAX_SIDE, Plane, VideoFrame};
 use crate::traits::{DecodeError, VideoDecoder};
 
 /// Most bytes of an access unit that are handed to the library: several times what a 4K keyframe of good quality takes.
 const MAX_ACCESS_UNIT: usize = 4 << 20;
+
+/// Most macroblocks of all pictures a stream may refer to: what level 5.1 allows (`MaxDpbMbs` of ITU-T H.264 table A-1), five
+/// pictures of 4K, 71 MB.
+const MAX_KEPT_BLOCKS: u64 = 184_320;
+
+/// [`MAX_PIXELS`] with both sides rounded up to whole macroblocks, as streams announce them.
+const MAX_PIXELS_ALIGNED: u32 = MAX_PIXELS + 16 * (MAX_SIDE + MAX_SIDE);
 
 /// Decodes one encoding of one source.
 #[derive(Debug)]
@@ -71,14 +78,12 @@ impl VideoDecoder for H264Decoder {
         }
         // Parameter sets alone may come ahead of their keyframe; pictures may not.
         let keyframe = nal::is_keyframe(access_unit);
-        if self.awaiting_keyframe && !keyframe && !nal::has_sequence_parameters(access_unit) {
+        if self.awaiting_keyframe && !keyframe && nal::sequences(access_unit).next().is_none() {
             return Err(DecodeError::AwaitingKeyframe);
         }
-        if let Some((width, height)) = nal::picture_size(access_unit)
-            && width.checked_mul(height).is_none_or(|pixels| pixels > MAX_PIXELS)
-        {
+        if let Err(error) = check_sequences(access_unit) {
             self.awaiting_keyframe = true;
-            return Err(DecodeError::TooLarge);
+            return Err(error);
         }
         let result = self.decode_with_library(access_unit, time);
         match &result {
@@ -126,8 +131,7 @@ impl Library {
         let mut level: c_int = sys::WELS_LOG_QUIET;
         // SAFETY: the handle is valid, the option takes an `int`, which lives across the call.
         unsafe { set_option(self.handle.as_ptr(), sys::DECODER_OPTION_TRACE_LEVEL, (&raw mut level).cast::<c_void>()) };
-        let mut parameters = sys::SDecodingParam::default();
-        parameters.eEcActiveIdc = sys::ERROR_CON_DISABLE;
+        let mut parameters = sys::SDecodingParam { eEcActiveIdc: sys::ERROR_CON_DISABLE, ..sys::SDecodingParam::default() };
         parameters.sVideoProperty.eVideoBsType = sys::VIDEO_BITSTREAM_AVC;
         // SAFETY: the handle is valid; the library copies the parameters.
         let code = unsafe { initialise(self.handle.as_ptr(), &raw const parameters) };
@@ -199,6 +203,19 @@ struct Output<'a> {
     height: u32,
     strides: [usize; 3],
     planes: [&'a [u8]; 3],
+}
+
+/// Refuses what the library would otherwise allocate memory for: every picture a stream may refer to is kept, and the stream says how
+/// many and how large they are.
+fn check_sequences(access_unit: &[u8]) -> Result<(), DecodeError> {
+    for sequence in nal::sequences(access_unit) {
+        let sequence = sequence.ok_or(DecodeError::Unsupported)?;
+        let blocks = u64::from(sequence.width / 16) * u64::from(sequence.height / 16);
+        if blocks * u64::from(sequence.references.max(1)) > MAX_KEPT_BLOCKS || blocks * 256 > u64::from(MAX_PIXELS_ALIGNED) {
+            return Err(DecodeError::TooLarge);
+        }
+    }
+    Ok(())
 }
 
 fn copy_out(output: &Output<'_>, pool: &FramePool) -> Result<I420, DecodeError> {

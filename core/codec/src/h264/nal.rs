@@ -57,16 +57,27 @@ pub(super) fn is_disposable(access_unit: &[u8]) -> bool {
         .all(|unit| unit.first().is_some_and(|header| header >> 5 & 3 == 0))
 }
 
-/// Width and height in macroblock-aligned pixels that the sequence parameter set of an access unit announces; `None` when it holds
-/// none, or one of a profile with more syntax than baseline, main and extended have.
+/// Width and height, rounded up to whole macroblocks, that the first sequence parameter set of an access unit announces; `None` when
+/// it holds none, or one of a profile with more syntax than baseline, main and extended have.
 #[must_use]
 pub fn picture_size(access_unit: &[u8]) -> Option<(u32, u32)> {
-    NalUnits::new(access_unit).filter(|unit| unit_type(unit) == Some(SEQUENCE_PARAMETERS)).find_map(parse_size)
+    sequences(access_unit).next().flatten().map(|sequence| (sequence.width, sequence.height))
 }
 
-/// Whether an access unit holds a sequence parameter set.
-pub(super) fn has_sequence_parameters(access_unit: &[u8]) -> bool {
-    NalUnits::new(access_unit).any(|unit| unit_type(unit) == Some(SEQUENCE_PARAMETERS))
+/// What a sequence parameter set says of the memory a decoder needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sequence {
+    /// Rounded up to whole macroblocks.
+    pub(super) width: u32,
+    /// Rounded up to whole macroblocks.
+    pub(super) height: u32,
+    /// Pictures kept for others to refer to.
+    pub(super) references: u32,
+}
+
+/// All sequence parameter sets of an access unit; `None` for those that are cut off or of a profile not taken.
+pub(super) fn sequences(access_unit: &[u8]) -> impl Iterator<Item = Option<Sequence>> {
+    NalUnits::new(access_unit).filter(|unit| unit_type(unit) == Some(SEQUENCE_PARAMETERS)).map(parse_sequence)
 }
 
 fn unit_type(unit: &[u8]) -> Option<u8> {
@@ -78,7 +89,7 @@ fn find_start_code(bytes: &[u8]) -> Option<usize> {
 }
 
 /// ITU-T H.264 section 7.3.2.1.1, as far as the size.
-fn parse_size(unit: &[u8]) -> Option<(u32, u32)> {
+fn parse_sequence(unit: &[u8]) -> Option<Sequence> {
     let bytes = without_emulation_prevention(unit.get(1..)?);
     let profile = *bytes.first()?;
     // Profiles beyond main and extended insert chroma format and scaling lists here.
@@ -102,13 +113,13 @@ fn parse_size(unit: &[u8]) -> Option<(u32, u32)> {
         }
         _ => {}
     }
-    bits.exp_golomb()?; // max_num_ref_frames
+    let references = bits.exp_golomb()?;
     bits.bit()?; // gaps_in_frame_num_value_allowed_flag
     let width = bits.exp_golomb()?.checked_add(1)?.checked_mul(16)?;
     let height_units = bits.exp_golomb()?.checked_add(1)?;
     let frame_mbs_only = bits.bit()?;
     let height = height_units.checked_mul(if frame_mbs_only == 1 { 16 } else { 32 })?;
-    Some((width, height))
+    Some(Sequence { width, height, references })
 }
 
 fn without_emulation_prevention(bytes: &[u8]) -> Vec<u8> {
@@ -173,11 +184,18 @@ mod tests {
     }
 
     #[test]
-    fn the_size_is_read_from_a_parameter_set() {
-        // 640x352 (aligned from 640x344), as OpenH264 writes it: baseline, level 3.0, order count type 0.
-        let unit = [0, 0, 0, 1, 0x67, 0x42, 0xc0, 0x1e, 0b1011_0100, 0b0000_0101, 0b0000_0001, 0b0110_1000];
-        let size = picture_size(&unit);
-        assert!(size.is_none_or(|(width, height)| width % 16 == 0 && height % 16 == 0));
+    fn what_a_parameter_set_asks_for_is_read() {
+        // Baseline, level 3.0: set 0, frame numbers of 4 bits, order count type 2, 3 references, no gaps, 40x23 blocks, frames only.
+        let bits = "1 1 011 00100 0 00000101000 000010111 1";
+        let mut unit = vec![0, 0, 0, 1, 0x67, 66, 0xc0, 30];
+        let bits: Vec<u8> = bits.bytes().filter(u8::is_ascii_digit).map(|digit| digit - b'0').collect();
+        unit.extend(bits.chunks(8).map(|byte| byte.iter().enumerate().fold(0, |sum, (at, bit)| sum | bit << (7 - at))));
+        assert_eq!(sequences(&unit).collect::<Vec<_>>(), [Some(Sequence { width: 640, height: 368, references: 3 })]);
+        assert_eq!(picture_size(&unit), Some((640, 368)));
+        unit[5] = 100;
+        assert_eq!(sequences(&unit).collect::<Vec<_>>(), [None]);
+        unit.truncate(8);
+        assert_eq!(picture_size(&unit), None);
     }
 
     proptest! {

@@ -49,7 +49,7 @@ impl WavSource {
 
 impl AudioSource for WavSource {
     fn next_frame(&mut self) -> AudioFrame {
-        let samples: Vec<i16> = self.samples.iter().copied().cycle().skip(self.at).take(FRAME_SAMPLES).collect();
+        let samples = self.samples[self.at..].iter().chain(self.samples.iter().cycle()).take(FRAME_SAMPLES).copied().collect();
         self.at = (self.at + FRAME_SAMPLES) % self.samples.len();
         let time = MediaTime(self.position);
         self.position += FRAME_SAMPLES as u64;
