@@ -1,0 +1,122 @@
+//! One participant as the room holds it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use segue_model::{ParticipantId, TrackId};
+use segue_wire::proto;
+
+use super::rate::Bucket;
+use super::{JoinRequest, RoomConfig};
+
+/// Peers a participant may report as unreachable; a mesh has at most eight.
+const MAX_FAILED_PEERS: usize = 16;
+
+pub(super) struct Member {
+    pub(super) id: ParticipantId,
+    pub(super) identity: String,
+    name: String,
+    metadata: String,
+    peer_id: Vec<u8>,
+    pub(super) grants: proto::Grants,
+    capabilities: proto::Capabilities,
+    policy: proto::TopologyPolicy,
+    pub(super) tracks: BTreeMap<TrackId, proto::Track>,
+    /// When its connection was lost; `None` while it has one.
+    pub(super) lost_at: Option<Instant>,
+    /// Peers it reports no direct leg to.
+    failed_peers: BTreeSet<ParticipantId>,
+    pub(super) messages: Bucket,
+    pub(super) bytes: Bucket,
+    /// Messages dropped since it last sent at a bearable rate.
+    pub(super) dropped: u32,
+}
+
+impl Member {
+    pub(super) fn new(now: Instant, id: ParticipantId, request: JoinRequest, config: &RoomConfig) -> Self {
+        Self {
+            id,
+            identity: request.identity,
+            name: request.name,
+            metadata: request.metadata,
+            peer_id: request.peer_id,
+            grants: request.grants,
+            capabilities: request.capabilities,
+            policy: request.policy,
+            tracks: BTreeMap::new(),
+            lost_at: None,
+            failed_peers: BTreeSet::new(),
+            messages: Bucket::new(now, config.messages_per_second),
+            bytes: Bucket::new(now, config.bytes_per_second),
+            dropped: 0,
+        }
+    }
+
+    /// As others see it.
+    pub(super) fn to_message(&self) -> proto::Participant {
+        proto::Participant {
+            id: self.id.0,
+            identity: self.identity.clone(),
+            name: self.name.clone(),
+            metadata: self.metadata.clone(),
+            peer_id: self.peer_id.clone(),
+            capabilities: Some(self.capabilities),
+            tracks: self.tracks.values().cloned().collect(),
+            policy: self.policy.into(),
+        }
+    }
+
+    /// It stamps and merges by origin.
+    pub(super) fn origin(&self) -> bool {
+        self.capabilities.origin
+    }
+
+    /// Its edges go by the relay whatever the room does.
+    pub(super) fn relay_only(&self) -> bool {
+        matches!(self.policy, proto::TopologyPolicy::RelayOnly | proto::TopologyPolicy::HideAddress)
+    }
+
+    /// It does not want the room to move for its size.
+    pub(super) fn mesh_only(&self) -> bool {
+        self.policy == proto::TopologyPolicy::MeshOnly
+    }
+
+    /// Direct legs can be built to it.
+    pub(super) fn direct(&self) -> bool {
+        self.capabilities.direct
+    }
+
+    /// It only listens and watches.
+    pub(super) fn receive_only(&self) -> bool {
+        !self.grants.publish
+    }
+
+    pub(super) fn publishes(&self, kind: proto::TrackKind) -> bool {
+        self.tracks.values().any(|track| track.kind() == kind)
+    }
+
+    pub(super) fn shares_screen(&self) -> bool {
+        self.tracks.values().any(|track| track.source() == proto::TrackSource::Screen)
+    }
+
+    pub(super) fn handle_link_report(&mut self, report: &proto::LinkReport) {
+        let peer = ParticipantId(report.peer);
+        match report.state() {
+            proto::LinkState::Failed if self.failed_peers.len() < MAX_FAILED_PEERS => {
+                self.failed_peers.insert(peer);
+            }
+            proto::LinkState::Up | proto::LinkState::Closed => {
+                self.failed_peers.remove(&peer);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn forget(&mut self, peer: ParticipantId) {
+        self.failed_peers.remove(&peer);
+    }
+
+    pub(super) fn failed_peers(&self) -> usize {
+        self.failed_peers.len()
+    }
+}
