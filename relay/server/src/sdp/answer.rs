@@ -5,7 +5,7 @@ use segue_model::TrackKind;
 use segue_session::sdp::{Description, Section, SectionKind, Setup};
 
 use super::write::{Writer, feedback_of};
-use super::{Chosen, LocalTransport, SdpRefusal, StreamPair, choose, extension_map, kind_of, remote_transport};
+use super::{Chosen, LocalTransport, SdpRefusal, StreamPair, choose, kind_of, remote_transport};
 use crate::transport::Fingerprint;
 
 /// An offer for a publisher transport, and what we take of it.
@@ -144,7 +144,7 @@ impl PublisherSection {
             active: section.direction.sends(),
             payload_type: chosen.codec.payload_type,
             rtx_payload_type: chosen.codec.rtx.filter(|_| kind == TrackKind::Video),
-            extensions: extension_map(&section.extensions),
+            extensions: section.extensions,
             rids: section.simulcast_send.clone(),
             streams: section.streams.iter().map(|stream| StreamPair { ssrc: stream.ssrc, rtx: stream.rtx }).collect(),
         }

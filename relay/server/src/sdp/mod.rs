@@ -10,9 +10,8 @@ mod write;
 
 use std::net::SocketAddr;
 
-use segue_media::packet::ExtensionMap;
 use segue_model::{Ssrc, TrackKind};
-use segue_session::sdp::{Codec, Description, ExtensionIds, SdpError, Section, SectionKind};
+use segue_session::sdp::{Codec, Description, SdpError, Section, SectionKind};
 use thiserror::Error;
 
 use crate::media_plane::Refusal;
@@ -145,18 +144,6 @@ fn kind_of(section: &Section) -> Option<TrackKind> {
         SectionKind::Audio => Some(TrackKind::Audio),
         SectionKind::Video => Some(TrackKind::Video),
         SectionKind::Data | SectionKind::Other => None,
-    }
-}
-
-fn extension_map(ids: &ExtensionIds) -> ExtensionMap {
-    ExtensionMap {
-        audio_level: ids.audio_level,
-        abs_send_time: ids.abs_send_time,
-        transport_cc: ids.transport_cc,
-        mid: ids.mid,
-        origin: ids.origin,
-        rid: ids.rid,
-        repaired_rid: ids.repaired_rid,
     }
 }
 

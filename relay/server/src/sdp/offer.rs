@@ -6,8 +6,7 @@ use segue_session::sdp::{Description, Section, Setup};
 
 use super::write::{Writer, feedback_of};
 use super::{
-    H264, H264_PARAMETERS, H264_RTX, LocalTransport, OPUS, OPUS_PARAMETERS, SdpRefusal, StreamPair, choose, extension_map,
-    remote_transport,
+    H264, H264_PARAMETERS, H264_RTX, LocalTransport, OPUS, OPUS_PARAMETERS, SdpRefusal, StreamPair, choose, remote_transport,
 };
 use crate::transport::Fingerprint;
 
@@ -97,7 +96,7 @@ impl AnsweredSlot {
             receives: chosen.is_some() && section.direction.receives(),
             payload_type: chosen.as_ref().map_or(0, |chosen| chosen.codec.payload_type),
             rtx_payload_type: chosen.and_then(|chosen| chosen.codec.rtx),
-            extensions: extension_map(&section.extensions),
+            extensions: section.extensions,
         }
     }
 }
