@@ -28,7 +28,7 @@ const QUIET_LEVEL: u8 = 50;
 
 /// Behind its time by more than this for long, a frame is left out; before its time by more than that, one is added. The
 /// distance between the two is more than the phase of the pull can move.
-const BEHIND_US: i64 = 30_000;
+const BEHIND_US: i64 = 40_000;
 const AHEAD_US: i64 = 10_000;
 
 /// How long it must have been behind: a pause between words may be shortened soon, speech only where it stays behind.

@@ -31,6 +31,10 @@ const MAX_OFFSETS: usize = 600;
 const REFRESH_PACKETS: u32 = 10;
 const REFRESH: Duration = Duration::from_millis(200);
 
+/// An offset this far above the baseline, and those that follow it out of the same queue, tell of a stall and not of jitter:
+/// no delay that one could talk at would have covered it.
+const STALL_US: i64 = 500_000;
+
 /// Second copies (two paths at once) are remembered so long, and count as a path when there are this many of them. A few are
 /// retransmissions that turned out unnecessary.
 const COPY_WINDOW: Duration = Duration::from_secs(2);
@@ -43,9 +47,9 @@ const MAX_COPY_LAG_US: i64 = 250_000;
 /// A raise that was asked for is held so long unless arrivals confirm it.
 const RAISE_HOLD: Duration = Duration::from_secs(15);
 
-/// The point moves by at most 10 % of the time that passes, as time-stretched audio can, and down at a quarter of that.
+/// The point moves by at most 10 % of the time that passes, as time-stretched audio can, and down at half of that.
 const MAX_RISE_PER_MS_US: i64 = 100;
-const MAX_FALL_PER_MS_US: i64 = 25;
+const MAX_FALL_PER_MS_US: i64 = 50;
 
 /// A point this far above where it should be is left at once: what it was made for (a slow start, a stall) is over.
 const MAX_STALE_US: i64 = 400_000;
@@ -69,9 +73,11 @@ pub(super) struct PlayoutDelay {
     point_moved: Option<Instant>,
     refreshed: Option<Instant>,
     since_refresh: u32,
+    /// Until when the playout point must not fall below which point.
     raise: Option<(Instant, i64)>,
     floor: i64,
     last_offset: Option<i64>,
+    stalled: bool,
     jitter_us: i64,
 }
 
@@ -93,6 +99,7 @@ impl PlayoutDelay {
             raise: None,
             floor: 0,
             last_offset: None,
+            stalled: false,
             jitter_us: 0,
         }
     }
@@ -108,15 +115,20 @@ impl PlayoutDelay {
             // RFC 3550 section 6.4.1.
             self.jitter_us += ((offset - last).abs() - self.jitter_us) / 16;
         }
+        let draining =
+            self.stalled && self.last_offset.is_some_and(|last| offset < last) && offset > self.baseline + self.wanted;
+        self.stalled = self.point.is_some() && (draining || offset - self.baseline > STALL_US);
         self.last_offset = Some(offset);
-        if self.offsets.len() >= MAX_OFFSETS {
-            self.offsets.pop_front();
+        if !self.stalled || self.offsets.is_empty() {
+            if self.offsets.len() >= MAX_OFFSETS {
+                self.offsets.pop_front();
+            }
+            self.offsets.push_back((now, offset));
+            self.since_refresh += 1;
         }
-        self.offsets.push_back((now, offset));
-        self.since_refresh += 1;
         if self.point.is_none() {
             self.baseline = offset;
-            self.point = Some(offset + self.wanted_above());
+            self.point = Some(self.goal());
             self.point_moved = Some(now);
             self.refreshed = Some(now);
         }
@@ -141,8 +153,11 @@ impl PlayoutDelay {
 
     /// Raises the delay by `by` before the packets of a slower path come.
     pub(super) fn raise(&mut self, now: Instant, by: Duration) {
-        let wanted = self.wanted_above() + micros(by);
-        self.raise = Some((now + RAISE_HOLD, wanted.min(micros(MAX_TARGET))));
+        if by.is_zero() {
+            return;
+        }
+        let goal = self.goal() + micros(by);
+        self.raise = Some((now + RAISE_HOLD, goal.min(self.baseline + micros(MAX_TARGET))));
     }
 
     /// The delay does not fall below `floor`: lockstep with another buffer.
@@ -155,7 +170,9 @@ impl PlayoutDelay {
         self.offsets.clear();
         self.copies.clear();
         self.point = None;
+        self.raise = None;
         self.last_offset = None;
+        self.stalled = false;
     }
 
     /// Moves the playout point towards where it should be.
@@ -170,7 +187,7 @@ impl PlayoutDelay {
         if self.raise.is_some_and(|(until, _)| until <= now) {
             self.raise = None;
         }
-        let goal = self.baseline + self.wanted_above();
+        let goal = self.goal();
         self.point = Some(if point - goal > MAX_STALE_US {
             goal
         } else if goal > point {
@@ -229,9 +246,10 @@ impl PlayoutDelay {
         lag.clamp(0, MAX_COPY_LAG_US)
     }
 
-    fn wanted_above(&self) -> i64 {
-        let raised = self.raise.map_or(0, |(_, wanted)| wanted);
-        self.wanted.max(raised).max(self.floor)
+    /// Where the playout point should be.
+    fn goal(&self) -> i64 {
+        let goal = self.baseline + self.wanted.max(self.floor);
+        self.raise.map_or(goal, |(_, raised)| raised.max(goal))
     }
 
     fn offset(&mut self, now: Instant, time: MediaTime) -> i64 {

@@ -41,8 +41,8 @@ const MAX_REFERENCE: usize = 255;
 /// A video frame this much later than its predecessor lets expect is an interruption: more than two frames at 25 per second.
 const GAP: Duration = Duration::from_millis(80);
 
-/// Where frames of a layer lie further apart than this, the layer was paused and nothing of it is missed.
-const MAX_MISSED_SPAN: u64 = 64;
+/// An upper temporal layer that brings nothing for so many frames was left out by choice, and nothing of it is missed.
+const LEFT_OUT: u64 = 64;
 
 /// Ticks behind what is playing that are no late frame but another timeline: ten seconds.
 const NEW_TIMELINE_TICKS: u64 = 900_000;
@@ -76,7 +76,8 @@ struct Encoding {
 #[derive(Clone, Copy, Debug)]
 struct Trail {
     frame: u64,
-    next_packet: u32,
+    /// What the next frame begins with; `None` after losses that are counted already.
+    next_packet: Option<u32>,
     /// Frames from one of this layer to the next.
     stride: u64,
 }
@@ -124,6 +125,9 @@ impl VideoBuffer {
         let encoding = self.encodings.entry(encoding_id).or_insert_with(|| Encoding::new(now, packet.origin.frame));
         let number = extend(encoding.newest, packet.origin.frame);
         encoding.newest = encoding.newest.max(number);
+        if now.saturating_duration_since(encoding.newest_arrival) > PAUSED {
+            encoding.forget_trails();
+        }
         encoding.newest_arrival = now;
         match playing {
             Some(playing) if playing.encoding == encoding_id && number <= playing.number => {
@@ -378,6 +382,13 @@ impl Encoding {
         }
     }
 
+    /// What was not sent during a pause is not missed.
+    fn forget_trails(&mut self) {
+        for trail in self.trails.iter_mut().flatten() {
+            trail.next_packet = None;
+        }
+    }
+
     fn first_keyframe(&self, id: EncodingId, after: Option<MediaTime>) -> Option<Candidate> {
         let fits = |frame: &Assembly| frame.keyframe && after.is_none_or(|after| frame.time > after) && frame.is_complete();
         let (number, frame) = self.frames.iter().find(|(_, frame)| fits(frame))?;
@@ -396,28 +407,43 @@ impl Encoding {
         Some(Candidate { encoding: playing.encoding, number: *number, time: frame.time })
     }
 
-    /// Notes that a frame was handed out; answers how many of its temporal layer should have been before it.
+    /// Notes that a frame was handed out; answers how many that were sent to us should have been before it.
     fn deliver(&mut self, number: u64, frame: &Assembly) -> u64 {
+        debug_assert!(self.delivered.back().is_none_or(|before| *before < number));
         if self.delivered.len() >= MAX_REFERENCE {
             self.delivered.pop_front();
         }
         self.delivered.push_back(number);
-        let (Some((first, next_packet)), Some(trail)) =
-            (frame.packet_range(), self.trails.get_mut(usize::from(frame.layer.temporal.0)))
-        else {
-            return 0;
+        let Some((first, next_packet)) = frame.packet_range() else { return 0 };
+        let Some((base, upper)) = self.trails.split_first_mut() else { return 0 };
+        let temporal = usize::from(frame.layer.temporal.0);
+        let trail = match temporal.checked_sub(1) {
+            None => &mut *base,
+            Some(index) => match upper.get_mut(index) {
+                Some(trail) => trail,
+                None => return 0,
+            },
         };
-        let (mut missed, mut stride) = (0, 1);
-        if let Some(before) = trail {
-            let span = number.saturating_sub(before.frame);
-            stride = before.stride;
-            if first == before.next_packet {
+        let (mut missed, mut stride, mut from) = (0, 1, number);
+        if let Some(last) = *trail {
+            from = last.frame;
+            let span = number.saturating_sub(last.frame);
+            stride = last.stride;
+            if last.next_packet == Some(first) {
                 stride = span.max(1);
-            } else if span <= MAX_MISSED_SPAN {
-                missed = (span / stride.max(1)).saturating_sub(1).max(1);
+            } else if last.next_packet.is_some() && (temporal == 0 || span <= LEFT_OUT) {
+                missed = span.div_ceil(stride.max(1)).saturating_sub(1).max(1);
             }
         }
-        *trail = Some(Trail { frame: number, next_packet, stride });
+        *trail = Some(Trail { frame: number, next_packet: Some(next_packet), stride });
+        if temporal == 0 && missed > 0 {
+            // Without the base layer the upper layers were lost too. What is missing of them is counted here and not again.
+            for lost in upper.iter_mut().flatten() {
+                if lost.next_packet.take().is_some() && from.saturating_sub(lost.frame) <= LEFT_OUT {
+                    missed += number.saturating_sub(lost.frame + 1) / lost.stride.max(1);
+                }
+            }
+        }
         missed
     }
 }
