@@ -25,8 +25,11 @@ const MAX_HANDSHAKE_DATAGRAMS: u32 = 256;
 /// Datagrams kept until the ClientHello is whole.
 const MAX_HELD: usize = 16;
 
-/// First interval of retransmission (RFC 6347 section 4.2.4.1 allows less than a second where latency matters).
+/// First interval of retransmission (RFC 6347 section 4.2.4.1 allows less than a second where latency matters); it doubles.
 const FLIGHT_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Retransmissions of a flight: the last is sent after 16 s, within the time a session may take to connect.
+const MAX_RESENDS: u32 = 6;
 
 /// Content type of application data records (RFC 5246 section 6.2.1).
 const APPLICATION_DATA: u8 = 23;
@@ -49,12 +52,19 @@ pub(super) struct DtlsOutcome {
 }
 
 /// The DTLS association of a session.
+///
+/// Flights are sent again here and not by the library, as the same datagrams: a flight under new record numbers stops the
+/// retransmission timer of a client on the same library, and where that client's answer was lost nobody would speak again. What the
+/// client has already, its replay window drops.
 pub(super) struct DtlsServer {
     identity: Arc<RelayIdentity>,
     fingerprints: Vec<Fingerprint>,
     state: State,
     handshake_datagrams: u32,
     established: bool,
+    flight: Vec<Bytes>,
+    resend_at: Option<Instant>,
+    resends: u32,
 }
 
 enum State {
@@ -74,6 +84,9 @@ impl DtlsServer {
             state: State::Hello { reader: HelloReader::default(), held: Vec::new() },
             handshake_datagrams: 0,
             established: false,
+            flight: Vec::new(),
+            resend_at: None,
+            resends: 0,
         }
     }
 
@@ -146,28 +159,20 @@ impl DtlsServer {
             drain(endpoint, out);
         }
         self.state = State::Over;
+        self.forget_flight();
     }
 
-    pub(super) fn handle_timeout(&mut self, now: Instant, out: &mut Vec<Bytes>) -> Result<(), FailReason> {
-        let State::Running { endpoint, .. } = &mut self.state else { return Ok(()) };
-        if endpoint.poll_timeout(&PEER).is_none_or(|at| now < at) {
-            return Ok(());
+    pub(super) fn handle_timeout(&mut self, now: Instant, out: &mut Vec<Bytes>) {
+        if self.resend_at.is_none_or(|at| now < at) {
+            return;
         }
-        let handled = contain(|| endpoint.handle_timeout(PEER, now).is_ok());
-        drain(endpoint, out);
-        if self.or_over(handled)? || self.established {
-            return Ok(());
-        }
-        // The library gives up after its last retransmission.
-        self.state = State::Over;
-        Err(FailReason::HandshakeTimeout)
+        out.extend(self.flight.iter().cloned());
+        self.resends += 1;
+        self.resend_at = (self.resends < MAX_RESENDS).then(|| now + FLIGHT_INTERVAL * (1 << self.resends));
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        match &self.state {
-            State::Running { endpoint, .. } => endpoint.poll_timeout(&PEER),
-            State::Hello { .. } | State::Over => None,
-        }
+        self.resend_at
     }
 
     fn begin(&mut self, profile: SrtpProfile) -> Result<(), FailReason> {
@@ -212,7 +217,13 @@ impl DtlsServer {
         let State::Running { endpoint, profile } = &mut self.state else { return Ok(()) };
         let profile = *profile;
         let events = contain(|| endpoint.read(now, PEER, None, datagram));
+        let sent = out.len();
         drain(endpoint, out);
+        if let Some(flight) = out.get(sent..).filter(|flight| !flight.is_empty() && !self.established) {
+            self.flight = flight.to_vec();
+            self.resend_at = Some(now + FLIGHT_INTERVAL);
+            self.resends = 0;
+        }
         let events = match self.or_over(events)? {
             Ok(events) => events,
             Err(Error::ErrNoMatchingCertificateFingerprint) => return Err(self.fail(FailReason::Fingerprint)),
@@ -224,6 +235,7 @@ impl DtlsServer {
                 EndpointEvent::HandshakeComplete => {
                     let cipher = self.export(profile).ok_or(FailReason::Ours)?;
                     self.established = true;
+                    self.forget_flight();
                     outcome.established = Some((profile, cipher));
                 }
                 EndpointEvent::ApplicationData(data) => outcome.data.push(data),
@@ -248,8 +260,14 @@ impl DtlsServer {
         result.map_err(|_| self.fail(FailReason::Ours))
     }
 
+    fn forget_flight(&mut self) {
+        self.flight.clear();
+        self.resend_at = None;
+    }
+
     fn fail(&mut self, reason: FailReason) -> FailReason {
         self.state = State::Over;
+        self.forget_flight();
         reason
     }
 }

@@ -38,8 +38,8 @@ pub(crate) struct CheckOutcome {
     pub(crate) added: Option<SocketAddr>,
     /// The address that had to make room.
     pub(crate) removed: Option<SocketAddr>,
-    /// The address is nominated now and was not before.
-    pub(crate) nominated: bool,
+    /// The username fragment that ended with a nomination in the new generation.
+    pub(crate) retired: Option<String>,
 }
 
 struct Generation {
@@ -157,12 +157,11 @@ impl IceLite {
         }
         message.write_success(from, Some(key), out);
         let mut outcome = self.validate(now, from);
-        if message.use_candidate && self.nominated != Some(from) {
+        if message.use_candidate {
             self.nominated = Some(from);
-            outcome.nominated = true;
         }
         if message.use_candidate && is_current {
-            self.previous = None;
+            outcome.retired = self.previous.take().map(|previous| previous.credentials.ufrag);
         }
         Ok(outcome)
     }
@@ -180,7 +179,7 @@ impl IceLite {
             }
         }
         self.valid.push(ValidAddress { address: from, last_check: now });
-        CheckOutcome { added: Some(from), removed, nominated: false }
+        CheckOutcome { added: Some(from), removed, retired: None }
     }
 
     /// Drops addresses without a check for [`CONSENT_TIMEOUT`] and gives them. Where the nominated one is among them, nothing is

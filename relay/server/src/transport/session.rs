@@ -204,9 +204,7 @@ impl TransportSession {
             return;
         }
         let mut out = Vec::new();
-        if let Err(reason) = self.dtls.handle_timeout(now, &mut out) {
-            self.fail(reason);
-        }
+        self.dtls.handle_timeout(now, &mut out);
         self.queue(out);
         let mut packets = Vec::new();
         match self.channels.handle_timeout(now, &mut packets) {
@@ -363,6 +361,7 @@ impl TransportSession {
         }
         self.events.extend(outcome.removed.map(TransportEvent::AddressRemoved));
         self.events.extend(outcome.added.map(TransportEvent::AddressAdded));
+        self.events.extend(outcome.retired.map(TransportEvent::UfragRetired));
         self.note_destination();
         Ok(())
     }
