@@ -50,7 +50,7 @@ impl Assembly {
     /// Adds a packet; false where it contradicts what the frame is known to be.
     pub(super) fn insert(&mut self, packet: MediaPacket) -> bool {
         let Origin { layer, flags, .. } = packet.origin;
-        let same = layer == self.layer && packet.timestamp == self.timestamp && flags.keyframe == self.keyframe;
+        let same = layer == self.layer && packet.timestamp == self.timestamp;
         let place = packet.origin.packet.wrapping_sub(self.base) as i32;
         if !same || place.unsigned_abs() as usize > MAX_PACKETS || self.packets.len() >= MAX_PACKETS {
             return false;
@@ -61,6 +61,8 @@ impl Assembly {
         if flags.last {
             self.last = Some(place);
         }
+        // A frame of a browser is known for a keyframe by its first slice only.
+        self.keyframe |= flags.keyframe;
         self.bytes += packet.payload.len();
         self.packets.insert(place, packet.payload);
         true

@@ -30,6 +30,8 @@ pub enum ReceiverEvent {
         track: TrackId,
         /// Of which encoding of it.
         encoding: EncodingId,
+        /// The only leg that a keyframe helps on, for a track numbered per leg; otherwise any that carries the track.
+        leg: Option<LegId>,
     },
     /// A track with a numbering per leg is now played from this leg; its former leg can be stopped.
     LegActive {
@@ -99,6 +101,9 @@ impl Receiver {
     pub fn remove_track(&mut self, track: TrackId) {
         self.merge.remove_track(track);
         self.tracks.remove(&track);
+        for video in self.tracks.values_mut().filter(|other| other.follows() == Some(track)) {
+            video.follow_none();
+        }
     }
 
     /// Whether the track is received.
@@ -137,8 +142,12 @@ impl Receiver {
     pub fn pull_audio(&mut self, now: Instant, track: TrackId) -> AudioPull {
         let Some(found) = self.tracks.get_mut(&track) else { return AudioPull::Wait };
         let pull = found.pull_audio(now);
+        let target = found.stats().target;
         let events = &mut self.events;
         found.drain_events(|event| push_event(events, event));
+        for video in self.tracks.values_mut().filter(|other| other.follows() == Some(track)) {
+            video.set_target_floor(target);
+        }
         pull
     }
 
@@ -176,11 +185,11 @@ impl Receiver {
         self.tracks.get(&track).map(|track| track.stats().target)
     }
 
-    /// Plays a track at no less than this delay: with [`Receiver::target`] of the other track of the same participant, voice and
-    /// picture move in lockstep.
-    pub fn set_target_floor(&mut self, track: TrackId, floor: Duration) {
-        if let Some(track) = self.tracks.get_mut(&track) {
-            track.set_target_floor(floor);
+    /// Keeps the picture of a participant in step with its voice: `video` is played at no less delay than `audio`. Voice never
+    /// waits for the picture. Forgotten with either track.
+    pub fn synchronise(&mut self, audio: TrackId, video: TrackId) {
+        if let Some(track) = self.tracks.get_mut(&video) {
+            track.follow(audio);
         }
     }
 

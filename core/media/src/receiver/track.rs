@@ -29,6 +29,8 @@ pub(super) struct Track {
     /// Counters of streams that have gone.
     gone: BufferStats,
     floor: Duration,
+    /// The audio track this one is kept in step with.
+    follows: Option<TrackId>,
     events: VecDeque<ReceiverEvent>,
 }
 
@@ -56,6 +58,7 @@ impl Track {
             active: None,
             gone: BufferStats::default(),
             floor: Duration::ZERO,
+            follows: None,
             events: VecDeque::new(),
         }
     }
@@ -129,11 +132,11 @@ impl Track {
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {
-        for stream in self.streams.values_mut().filter(|stream| !stream.retired) {
+        for (leg, stream) in self.streams.iter_mut().filter(|(_, stream)| !stream.retired) {
             if let Buffer::Video(video) = &mut stream.buffer
                 && let Some(encoding) = video.handle_timeout(now)
             {
-                self.events.push_back(ReceiverEvent::KeyframeNeeded { track: self.id, encoding });
+                self.events.push_back(ReceiverEvent::KeyframeNeeded { track: self.id, encoding, leg: *leg });
             }
         }
     }
@@ -151,6 +154,19 @@ impl Track {
                 Buffer::Video(video) => video.raise_target(now, by),
             }
         }
+    }
+
+    pub(super) fn follows(&self) -> Option<TrackId> {
+        self.follows
+    }
+
+    pub(super) fn follow(&mut self, audio: TrackId) {
+        self.follows = Some(audio);
+    }
+
+    pub(super) fn follow_none(&mut self) {
+        self.follows = None;
+        self.set_target_floor(Duration::ZERO);
     }
 
     pub(super) fn set_target_floor(&mut self, floor: Duration) {

@@ -1,6 +1,10 @@
 mod world;
 
+use proptest::prelude::*;
+use segue_model::LayerId;
+
 use super::*;
+use crate::packet::{Origin, OriginFlags};
 /// Audio frames in a time.
 fn frames(time: Duration) -> u32 {
     time.as_millis() as u32 / 20
@@ -206,4 +210,101 @@ fn packets_of_the_wrong_kind_are_refused() {
     assert_eq!(receiver.handle_packet(now, LegId(1), misfit()), MergeOutcome::Rejected(RejectReason::WrongKind));
     assert_eq!(receiver.leg_counts(LegId(1)).unwrap().rejected[&RejectReason::WrongKind], 1);
     assert_eq!(receiver.pull_audio(now, VIDEO), AudioPull::Wait);
+}
+
+/// The same publisher seen through two legs that number it apart, as a browser's two connections do.
+fn renumbered(mut packet: MediaPacket, leg: LegId) -> MediaPacket {
+    let shift = leg.0.wrapping_mul(0x3456_789b);
+    packet.origin.packet = packet.origin.packet.wrapping_add(shift);
+    packet.origin.frame = packet.origin.frame.wrapping_add(shift ^ 0x77);
+    packet.timestamp = packet.timestamp.wrapping_add(shift);
+    packet
+}
+
+#[test]
+fn a_leg_numbered_apart_takes_over_once_it_can_be_played() {
+    for (old, new) in [(20, 60), (90, 30)] {
+        let first = Link { until: 5_000, ..Link::new(1, old) };
+        let second = Link { from: 3_990, ..Link::new(2, new) };
+        let mut world = World::new(1, vec![first, second]);
+        for (track, kind) in [(AUDIO, TrackKind::Audio), (VIDEO, TrackKind::Video)] {
+            assert!(world.receiver.add_track_per_leg(track, kind));
+        }
+        world.renumber = Some(renumbered);
+        world.run(0, 10_000);
+        let played = &world.played;
+        assert_eq!(world.receiver.active_leg(AUDIO), Some(LegId(2)));
+        assert_eq!(world.receiver.active_leg(VIDEO), Some(LegId(2)));
+        let active = played.events.iter().filter(|(_, event)| matches!(event, ReceiverEvent::LegActive { .. })).count();
+        assert_eq!(active, 4, "each track takes each leg once: {:?}", played.events);
+        let keyframes: Vec<_> =
+            played.events.iter().filter(|(_, event)| matches!(event, ReceiverEvent::KeyframeNeeded { .. })).collect();
+        assert!(
+            keyframes.len() <= 1
+                && keyframes
+                    .iter()
+                    .all(|(_, event)| matches!(event, ReceiverEvent::KeyframeNeeded { leg: Some(LegId(2)), .. })),
+            "{keyframes:?}"
+        );
+        assert!(Played::longest_excess(&played.audio, 20) <= 100, "{}", Played::longest_excess(&played.audio, 20));
+        assert!(Played::longest_excess(&played.video, 40) <= 120, "{}", Played::longest_excess(&played.video, 40));
+    }
+}
+
+#[test]
+fn the_picture_follows_the_voice() {
+    let mut world = World::new(1, vec![Link::new(1, 30)]);
+    world.receiver.synchronise(AUDIO, VIDEO);
+    let now = world.at(0);
+    world.run(0, 1_000);
+    world.receiver.raise_target(now, AUDIO, Duration::from_millis(150));
+    world.run(1_000, 6_000);
+    let (audio, video) = (world.receiver.target(AUDIO).unwrap(), world.receiver.target(VIDEO).unwrap());
+    assert!(audio > Duration::from_millis(150) && audio.abs_diff(video) < Duration::from_millis(5), "{audio:?} {video:?}");
+    world.receiver.remove_track(AUDIO);
+    world.run(6_000, 12_000);
+    assert!(world.receiver.target(VIDEO).unwrap() < Duration::from_millis(50));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn arbitrary_packets_never_panic_nor_pile_up(packets in proptest::collection::vec(stray(), 0..800), per_leg in any::<bool>()) {
+        let mut receiver = Receiver::new();
+        let mut now = Instant::now();
+        for leg in 0..6 {
+            receiver.add_leg(LegId(leg), LegSources::Any);
+        }
+        for (track, kind) in [(AUDIO, TrackKind::Audio), (VIDEO, TrackKind::Video)] {
+            if per_leg { receiver.add_track_per_leg(track, kind) } else { receiver.add_track(track, kind) };
+        }
+        for (leg, after, packet) in packets {
+            now += Duration::from_millis(after);
+            receiver.handle_packet(now, LegId(leg), packet);
+            let _ = receiver.pull_audio(now, AUDIO);
+            // Frames that turn out unreadable may need a keyframe at once: a second round settles it.
+            for _ in 0..2 {
+                while receiver.poll_frame(now).is_some() {}
+                receiver.handle_timeout(now);
+            }
+            while receiver.poll_event().is_some() {}
+            prop_assert!(receiver.poll_timeout().is_none_or(|at| at > now));
+        }
+    }
+}
+
+/// Packets with numbers, times and flags that make no sense, but are near enough to each other to be believed at times.
+fn stray() -> impl Strategy<Value = (u32, u64, MediaPacket)> {
+    let near = |around: u32| prop_oneof![8 => (0u32..40).prop_map(move |step| around.wrapping_add(step)), 1 => any::<u32>()];
+    let origin = (any::<bool>(), 0u8..3, 0u8..4, any::<[bool; 5]>(), near(u32::MAX - 20), near(u32::MAX - 9), any::<u8>());
+    let payload = proptest::collection::vec(any::<u8>(), 0..8);
+    (0u32..6, 0u64..60, origin, near(u32::MAX - 5), payload).prop_map(|(leg, after, origin, time, payload)| {
+        let (audio, encoding, temporal, [first, last, keyframe, discardable, probe], packet, frame, refers_back) = origin;
+        let (source, kind) = if audio { (AUDIO, TrackKind::Audio) } else { (VIDEO, TrackKind::Video) };
+        let flags = OriginFlags { first, last, keyframe, discardable, probe };
+        let origin = Origin { source, layer: LayerId::new(encoding, temporal), flags, packet, frame, refers_back };
+        let timestamp = time.wrapping_mul(960);
+        (leg, after, MediaPacket { origin, kind, timestamp, marker: last, audio_level: None, payload: payload.into() })
+    })
 }

@@ -73,6 +73,8 @@ pub struct World {
     pub media_start: u64,
     /// The smaller encoding is sent in the place of the larger one from this time on.
     pub downswitch_at: u64,
+    /// What a leg does to packets.
+    pub renumber: Option<fn(MediaPacket, LegId) -> MediaPacket>,
     pub queue: BTreeMap<(u64, u64), (LegId, MediaPacket)>,
     start: Instant,
     dice: Dice,
@@ -100,6 +102,7 @@ impl World {
             mute: 0..0,
             media_start: 0,
             downswitch_at: u64::MAX,
+            renumber: None,
             queue: BTreeMap::new(),
             start: Instant::now(),
             dice: Dice::new(seed),
@@ -232,7 +235,9 @@ impl World {
                     at += link.repair;
                 }
                 self.order += 1;
-                self.queue.insert((at, self.order), (link.leg, packet.clone()));
+                let packet = packet.clone();
+                let packet = self.renumber.map_or(packet.clone(), |renumber| renumber(packet, link.leg));
+                self.queue.insert((at, self.order), (link.leg, packet));
             }
         }
     }
