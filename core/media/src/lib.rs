@@ -7,6 +7,7 @@ pub mod frame;
 pub mod h264;
 pub mod heartbeat;
 pub mod jitter;
+pub mod leg;
 pub mod merge;
 pub mod nack;
 pub mod opus;
