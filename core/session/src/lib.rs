@@ -2,11 +2,13 @@
 //!
 //! [`peer`] is one participant's side of a room and [`room`] the relay's; [`sdp`] reads what two ends agreed on; [`carrier`] numbers
 //! and resends the frames of the signalling connection on both of its sides; [`dialog`] is offer and answer of one leg; [`data`]
-//! delivers reliable messages once and in order over whatever path lives.
+//! delivers reliable messages once and in order over whatever path lives; [`handover`] moves an edge from one path to the other
+//! without a gap.
 
 pub mod carrier;
 pub mod data;
 pub mod dialog;
+pub mod handover;
 pub mod peer;
 pub mod room;
 pub mod sdp;

@@ -6,14 +6,34 @@
 //! [`PeerMachine::poll_timeout`] again.
 
 mod command;
+mod connection;
+mod convert;
+mod edges;
 mod event;
+mod legs;
+mod messages;
+mod roster;
+mod routes;
+mod server;
+mod signals;
+mod topology;
+mod tracks;
 
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
 use bytes::Bytes;
 use segue_media::packet::Origin;
 use segue_model::{EncodingId, ParticipantId, Path, Quality, Topology, TopologyPolicy, TrackId};
 use segue_wire::proto;
+
+use connection::Connection;
+use legs::Leg;
+use roster::Remote;
+use topology::TopologyState;
+use tracks::{KeyframeGate, Pending};
+
+use crate::data;
 
 pub use crate::dialog::SdpKind;
 pub use command::{CarrierState, Command, LegEvent, LegKey, LegPlan, LinkState, RouteLeg, SectionPlan};
@@ -68,26 +88,86 @@ pub enum DataError {
     NotJoined,
 }
 
+impl From<data::SendError> for DataError {
+    fn from(error: data::SendError) -> Self {
+        match error {
+            data::SendError::TooLong { len, max } => Self::TooLong { len, max },
+            data::SendError::Backlog { messages, bytes } => Self::Backlog { messages, bytes },
+        }
+    }
+}
+
 /// One participant.
 pub struct PeerMachine {
     config: PeerConfig,
+    /// Time of the last input.
+    now: Option<Instant>,
+    commands: VecDeque<Command>,
+    events: VecDeque<PeerEvent>,
+    connection: Connection,
+    /// Ourselves, once joined.
+    local: Option<ParticipantInfo>,
+    /// Of the relay process.
+    incarnation: u64,
+    mesh_max: usize,
+    ice_servers: Vec<proto::IceServer>,
+    remotes: BTreeMap<ParticipantId, Remote>,
+    /// Publishers of remote tracks.
+    owners: BTreeMap<TrackId, ParticipantId>,
+    legs: BTreeMap<LegKey, Leg>,
+    publications: BTreeMap<TrackId, TrackInfo>,
+    pending: BTreeMap<u32, Pending>,
+    last_request: u32,
+    /// What we said we want of remote tracks.
+    subscriptions: BTreeMap<TrackId, Quality>,
+    /// As last told to the shell.
+    routes: BTreeMap<TrackId, Vec<RouteLeg>>,
+    topology: TopologyState,
+    signal_number: u64,
+    data: data::Outgoing,
+    keyframes: BTreeMap<(TrackId, EncodingId), KeyframeGate>,
 }
 
 impl PeerMachine {
     /// A participant that has not joined.
     #[must_use]
     pub fn new(config: PeerConfig) -> Self {
-        Self { config }
+        let connection = Connection::new(config.seed);
+        Self {
+            config,
+            now: None,
+            commands: VecDeque::new(),
+            events: VecDeque::new(),
+            connection,
+            local: None,
+            incarnation: 0,
+            mesh_max: 0,
+            ice_servers: Vec::new(),
+            remotes: BTreeMap::new(),
+            owners: BTreeMap::new(),
+            legs: BTreeMap::new(),
+            publications: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            last_request: 0,
+            subscriptions: BTreeMap::new(),
+            routes: BTreeMap::new(),
+            topology: TopologyState::default(),
+            signal_number: 0,
+            data: data::Outgoing::default(),
+            keyframes: BTreeMap::new(),
+        }
     }
 
-    /// Joins: begins to connect.
+    /// Joins: begins to connect. Once in a machine's life; later calls do nothing.
     pub fn connect(&mut self, now: Instant) {
-        let _ = now;
+        self.begin(now);
+        self.settle(now);
     }
 
     /// Leaves for good.
     pub fn leave(&mut self, now: Instant) {
-        let _ = now;
+        self.depart(now);
+        self.settle(now);
     }
 
     /// Another token for later joins (the first expires).
@@ -95,25 +175,30 @@ impl PeerMachine {
         self.config.token = token;
     }
 
-    /// Announces a track. The returned number comes back in [`PeerEvent::Published`] or [`PeerEvent::PublishFailed`].
+    /// Announces a track, now or once joined. The returned number comes back in [`PeerEvent::Published`] or
+    /// [`PeerEvent::PublishFailed`].
     pub fn publish(&mut self, now: Instant, request: PublishRequest) -> u32 {
-        let _ = (now, request);
-        0
+        let number = self.request_publication(now, request, None);
+        self.settle(now);
+        number
     }
 
     /// Takes a track back.
     pub fn unpublish(&mut self, now: Instant, track: TrackId) {
-        let _ = (now, track);
+        self.withdraw(now, track);
+        self.settle(now);
     }
 
     /// Silences one of our tracks, or not any more.
     pub fn set_muted(&mut self, now: Instant, track: TrackId, muted: bool) {
-        let _ = (now, track, muted);
+        self.mute(now, track, muted);
+        self.settle(now);
     }
 
     /// Says how much of a remote track is wanted at most. Every track is wanted whole before anything is said.
     pub fn subscribe(&mut self, now: Instant, track: TrackId, quality: Quality) {
-        let _ = (now, track, quality);
+        self.want(now, track, quality);
+        self.settle(now);
     }
 
     /// Sends a message to everybody in the room: once, in order, across any change of path.
@@ -121,7 +206,8 @@ impl PeerMachine {
     /// # Errors
     /// Too long, not joined, or too much unacknowledged.
     pub fn send_data(&mut self, now: Instant, topic: &str, payload: Bytes) -> Result<(), DataError> {
-        let _ = (now, topic, payload);
+        self.send_reliable(now, topic, payload)?;
+        self.settle(now);
         Ok(())
     }
 
@@ -136,114 +222,193 @@ impl PeerMachine {
         topic: &str,
         payload: Bytes,
     ) -> Result<(), DataError> {
-        let _ = (now, to, topic, payload);
+        self.send_unreliable(to, topic, payload)?;
+        self.settle(now);
         Ok(())
     }
 
     /// A decoder cannot go on: asks the publisher of a remote track on the path it arrives by.
     pub fn request_keyframe(&mut self, now: Instant, track: TrackId, encoding: Option<EncodingId>) {
-        let _ = (now, track, encoding);
+        self.ask_keyframe(track, encoding);
+        self.settle(now);
     }
 
     /// The connection to the relay changed.
     pub fn handle_carrier(&mut self, now: Instant, state: CarrierState) {
-        let _ = (now, state);
+        self.handle_connection(now, state);
+        self.settle(now);
     }
 
     /// A frame of the relay.
     pub fn handle_server(&mut self, now: Instant, frame: proto::ServerFrame) {
-        let _ = (now, frame);
+        if let Some((message, ack)) = self.take_frame(now, frame) {
+            self.handle_server_message(now, message, ack);
+        }
+        self.settle(now);
     }
 
     /// A signal on the reliable channel of the direct leg to `from`.
     pub fn handle_peer_signal(&mut self, now: Instant, from: ParticipantId, signal: proto::Signal) {
-        let _ = (now, from, signal);
+        self.handle_signal(now, from, &signal);
+        self.settle(now);
     }
 
     /// A message on the lossy channel of a leg.
     pub fn handle_lossy(&mut self, now: Instant, leg: LegKey, data: proto::LossyData) {
-        let _ = (now, leg, data);
+        self.receive_lossy(leg, data);
+        self.settle(now);
     }
 
     /// A leg reports.
     pub fn handle_leg(&mut self, now: Instant, leg: LegKey, event: LegEvent) {
-        let _ = (now, leg, event);
+        self.handle_leg_event(now, leg, event);
+        self.settle(now);
     }
 
     /// A media packet arrived on a leg. Cheap; drives readiness and the liveness of the leg. `false`: its source does not belong on
     /// this leg, drop it and count.
     pub fn handle_media(&mut self, now: Instant, leg: LegKey, origin: &Origin) -> bool {
-        let _ = (now, leg, origin);
+        let owner = self.owners.get(&origin.source).copied();
+        let (path, from) = match (leg, owner) {
+            (LegKey::Peer(peer), Some(owner)) if peer == owner => (Path::Direct, owner),
+            (LegKey::RelaySubscriber, Some(owner)) => (Path::Relayed, owner),
+            // A track whose announcement is still on its way; nobody else can have its id.
+            (LegKey::Peer(_) | LegKey::RelaySubscriber, None) => return !self.publications.contains_key(&origin.source),
+            _ => return false,
+        };
+        let recovered = self.note_leg_media(now, leg);
+        let Some(remote) = self.remotes.get_mut(&from) else { return false };
+        let watched = remote.inc.watches(path);
+        remote.inc.handle_media(path, origin);
+        if watched || recovered {
+            self.settle(now);
+        }
         true
     }
 
     /// The first frame of a switch edge was decoded from its new path.
     pub fn handle_switch_ready(&mut self, now: Instant, from: ParticipantId, path: Path) {
-        let _ = (now, from, path);
+        if let Some(remote) = self.remotes.get_mut(&from) {
+            remote.inc.handle_switch_ready(path);
+        }
+        self.settle(now);
     }
 
     /// Time passed.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let _ = now;
+        self.handle_connection_timeouts(now);
+        self.handle_leg_timeouts(now);
+        self.handle_edge_timeouts(now);
+        self.handle_data_timeout(now);
+        self.handle_keyframe_timeouts(now);
+        self.settle(now);
     }
 
     /// When [`PeerMachine::handle_timeout`] is due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+        let now = self.now?;
+        let own = [
+            self.connection_timeout(now),
+            self.leg_timeout(),
+            self.edge_timeout(now),
+            self.data.poll_timeout(),
+            self.keyframe_timeout(),
+            self.topology.prepared,
+        ];
+        own.into_iter().flatten().min()
+    }
+
+    /// After every input: draws all conclusions.
+    fn settle(&mut self, now: Instant) {
+        self.now = Some(now);
+        if self.local.is_some() {
+            self.plan_legs(now);
+            self.drain_dialogs(now);
+            self.report_legs(now);
+            self.reconcile_edges(now);
+            self.answer_prepares(now);
+            self.announce_ready(now);
+            self.route(now);
+            self.announce_topology();
+        }
+        self.transmit(now);
+    }
+
+    /// Nothing of the room holds any more.
+    fn forget_room(&mut self) {
+        self.local = None;
+        self.remotes.clear();
+        self.owners.clear();
+        self.publications.clear();
+        self.pending.clear();
+        self.subscriptions.clear();
+        self.routes.clear();
+        self.keyframes.clear();
+        self.topology = TopologyState::default();
+        self.data = data::Outgoing::default();
     }
 
     /// What to do next.
     pub fn poll_command(&mut self) -> Option<Command> {
-        None
+        self.commands.pop_front()
     }
 
     /// What happened.
     pub fn poll_event(&mut self) -> Option<PeerEvent> {
-        None
+        self.events.pop_front()
     }
 
     /// Our id, once joined.
     #[must_use]
     pub fn local(&self) -> Option<ParticipantId> {
-        None
+        self.local.as_ref().map(|local| local.id)
+    }
+
+    /// Ourselves, once joined.
+    #[must_use]
+    pub fn local_info(&self) -> Option<&ParticipantInfo> {
+        self.local.as_ref()
     }
 
     /// Our own state.
     #[must_use]
     pub fn state(&self) -> &ConnectionState {
-        &ConnectionState::Idle
+        &self.connection.state
     }
 
     /// The room as it stands: the relay's word while it is there, our own edges taken together otherwise.
     #[must_use]
     pub fn topology(&self) -> Topology {
-        Topology::Mesh
+        self.current_topology()
     }
 
     /// The truth about every edge of ours, outgoing and incoming.
     #[must_use]
     pub fn path_info(&self) -> Vec<PathInfo> {
-        Vec::new()
+        self.edge_info()
     }
 
     /// The others.
     #[must_use]
     pub fn participants(&self) -> Vec<ParticipantInfo> {
-        Vec::new()
+        self.remotes.values().map(|remote| remote.info.clone()).collect()
     }
 
     /// The tracks of somebody, ourselves included.
     #[must_use]
     pub fn tracks(&self, participant: ParticipantId) -> Vec<TrackInfo> {
-        let _ = participant;
-        Vec::new()
+        let tracks = match self.remotes.get(&participant) {
+            Some(remote) => &remote.tracks,
+            None if self.local() == Some(participant) => &self.publications,
+            None => return Vec::new(),
+        };
+        tracks.values().cloned().collect()
     }
 
-    /// Who publishes a track.
+    /// Who publishes a remote track.
     #[must_use]
     pub fn publisher(&self, track: TrackId) -> Option<ParticipantId> {
-        let _ = track;
-        None
+        self.owners.get(&track).copied()
     }
 }

@@ -1,0 +1,177 @@
+//! The subscriber's side of an edge.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use segue_media::packet::Origin;
+use segue_model::{Epoch, Path, TrackId, TrackKind};
+
+use super::{DRAIN_MIN, Detector};
+
+/// A track to listen for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WatchedTrack {
+    /// Which.
+    pub track: TrackId,
+    /// Audio or video.
+    pub kind: TrackKind,
+    /// Muted or not wanted: nothing will come, it counts as heard.
+    pub silent: bool,
+}
+
+/// The publisher is to be told that we hear it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ready {
+    /// As in its prepare.
+    pub epoch: Epoch,
+    /// As in its prepare.
+    pub path: Path,
+}
+
+#[derive(Debug)]
+struct Watch {
+    epoch: Epoch,
+    path: Path,
+    /// By origin; for switch edges empty.
+    detectors: BTreeMap<TrackId, Detector>,
+    /// Nothing to listen for by origin: the shell says when the first frame was decoded.
+    switch: bool,
+    switched: bool,
+    told: bool,
+}
+
+/// One edge, seen by its subscriber.
+#[derive(Debug)]
+pub struct Incoming {
+    path: Path,
+    reason: String,
+    epoch: Epoch,
+    watch: Option<Watch>,
+    drain: Option<(Path, Instant)>,
+}
+
+impl Incoming {
+    /// An edge that begins on `path`.
+    #[must_use]
+    pub fn new(path: Path, reason: &str, epoch: Epoch) -> Self {
+        Self { path, reason: reason.to_owned(), epoch, watch: None, drain: None }
+    }
+
+    /// The path its publisher counts on.
+    #[must_use]
+    pub fn path(&self) -> Path {
+        self.path
+    }
+
+    /// Why it does.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    /// The path its publisher is moving it to.
+    #[must_use]
+    pub fn moving_to(&self) -> Option<Path> {
+        self.watch.as_ref().map(|watch| watch.path).filter(|path| *path != self.path)
+    }
+
+    /// Packets are expected on `path`: in use, being proven, or draining.
+    #[must_use]
+    pub fn expects(&self, path: Path) -> bool {
+        self.path == path || self.moving_to() == Some(path) || self.drain.is_some_and(|(drained, _)| drained == path)
+    }
+
+    /// The publisher sends on `path` too. A repeated prepare is answered again, since the first answer may be lost.
+    pub fn handle_prepare(&mut self, epoch: Epoch, path: Path, tracks: &[WatchedTrack], switch: bool) {
+        if epoch < self.epoch {
+            return;
+        }
+        self.epoch = epoch;
+        if let Some(watch) = self.watch.as_mut().filter(|watch| watch.epoch == epoch && watch.path == path) {
+            watch.told = false;
+            return;
+        }
+        let audible = tracks.iter().filter(|track| !track.silent);
+        let detectors: BTreeMap<_, _> = audible.map(|track| (track.track, Detector::new(track.kind))).collect();
+        let switched = detectors.is_empty();
+        let detectors = if switch { BTreeMap::new() } else { detectors };
+        self.watch = Some(Watch { epoch, path, detectors, switch, switched, told: false });
+    }
+
+    /// A media packet came on `path`. Cheap where nothing is watched.
+    pub fn handle_media(&mut self, path: Path, origin: &Origin) {
+        if let Some(watch) = self.watch.as_mut().filter(|watch| watch.path == path && !watch.told)
+            && let Some(detector) = watch.detectors.get_mut(&origin.source)
+        {
+            detector.handle_packet(origin);
+        }
+    }
+
+    /// A move is being watched on `path`.
+    #[must_use]
+    pub fn watches(&self, path: Path) -> bool {
+        self.watch.as_ref().is_some_and(|watch| watch.path == path && !watch.told)
+    }
+
+    /// A track fell silent or went away: nothing is awaited from it.
+    pub fn handle_silent(&mut self, track: TrackId) {
+        if let Some(watch) = &mut self.watch {
+            watch.detectors.remove(&track);
+        }
+    }
+
+    /// The first frame of the new path was decoded (switch edges).
+    pub fn handle_switch_ready(&mut self, path: Path) {
+        if let Some(watch) = self.watch.as_mut().filter(|watch| watch.path == path) {
+            watch.switched = true;
+        }
+    }
+
+    /// Whether the publisher is to be told now, once for each prepare. `up`: the leg of the watched path is.
+    pub fn poll_ready(&mut self, up: impl FnOnce(Path) -> bool) -> Option<Ready> {
+        let watch = self.watch.as_mut().filter(|watch| !watch.told)?;
+        let heard = if watch.switch { watch.switched } else { watch.detectors.values().all(Detector::is_ready) };
+        let proven = !watch.detectors.is_empty() || up(watch.path);
+        (heard && proven).then(|| {
+            watch.told = true;
+            Ready { epoch: watch.epoch, path: watch.path }
+        })
+    }
+
+    /// The publisher uses only `path` from now on. `delay`: twice the round-trip time plus the playout target. Gives whether the path
+    /// changed.
+    pub fn handle_commit(&mut self, now: Instant, epoch: Epoch, path: Path, reason: &str, delay: Duration) -> bool {
+        if epoch < self.epoch {
+            return false;
+        }
+        self.epoch = epoch;
+        self.watch = None;
+        reason.clone_into(&mut self.reason);
+        if self.path == path {
+            return false;
+        }
+        self.drain = Some((self.path, now + delay.max(DRAIN_MIN)));
+        self.path = path;
+        true
+    }
+
+    /// The publisher gave the move up.
+    pub fn handle_abort(&mut self, epoch: Epoch, path: Path) {
+        if self.watch.as_ref().is_some_and(|watch| watch.epoch == epoch && watch.path == path) {
+            self.watch = None;
+        }
+    }
+
+    /// Ends a drain that is over.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.drain.is_some_and(|(_, until)| until <= now) {
+            self.drain = None;
+        }
+    }
+
+    /// When [`Incoming::handle_timeout`] is due.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.drain.map(|(_, until)| until)
+    }
+}

@@ -1,0 +1,123 @@
+//! How one edge changes its path without a gap: make before break, decided by its publisher, proven by its subscriber.
+//!
+//! [`Outgoing`] is the publisher's side: settled on a path, or in overlap on both until the subscriber says that it hears the new one.
+//! [`Incoming`] is the subscriber's: it counts what arrives on the new path ([`Detector`]) and drains the old one. There is no
+//! room-wide gate; one edge never waits for another. [`HeartbeatWatch`] says when a path has gone silent.
+
+mod detector;
+mod heartbeat;
+mod incoming;
+mod outgoing;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use segue_model::{Epoch, Path, TrackId};
+
+pub use detector::Detector;
+pub use heartbeat::HeartbeatWatch;
+pub use incoming::{Incoming, Ready, WatchedTrack};
+pub use outgoing::{EdgeWish, Outgoing, OutgoingOutput};
+
+/// Heartbeats on every leg of an SDK are this far apart.
+pub const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(200);
+
+/// So many missing heartbeats make a path suspect: 600 ms leave 400 of the second in which voice must be back.
+pub const MISSED_HEARTBEATS: u32 = 3;
+
+/// A subscriber that is not ready after this stays on its old path: the room is mixed, the others do not wait.
+pub const LAGGARD: Duration = Duration::from_secs(8);
+
+/// A laggard is not moved again before this, as the room is not (one handover in 30 s).
+pub const LAGGARD_RETRY: Duration = Duration::from_secs(30);
+
+/// An edge does not return before this to a path that failed it. Doubled with every failure up to [`LAGGARD_RETRY`].
+pub const RETURN_DELAY: Duration = Duration::from_secs(2);
+
+/// An edge whose first path is not up after this takes the other.
+pub const FIRST_PATH_PATIENCE: Duration = Duration::from_secs(3);
+
+/// A prepare whose answer may be lost is repeated this often.
+pub const PREPARE_RESEND: Duration = Duration::from_secs(1);
+
+/// Least time for which packets of the old path are still expected.
+pub const DRAIN_MIN: Duration = Duration::from_millis(500);
+
+/// In overlap audio goes first and one more video source follows at this distance, so that the new path is not hit by all at once.
+pub const VIDEO_STEP: Duration = Duration::from_millis(40);
+
+/// In overlap direct copies are thinned to their base layer after this and not at once: until the subscriber hears the new path the
+/// old one alone carries the upper layer, and most edges have committed by then.
+pub const THIN_AFTER: Duration = Duration::from_millis(300);
+
+/// How a path of an edge is, as far as its publisher knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathState {
+    /// Not allowed on this edge (policy, capabilities, size of the room).
+    Barred,
+    /// Being built, or failed.
+    Down,
+    /// Silent for too long.
+    Suspect,
+    /// Media can flow.
+    Up,
+}
+
+/// Both paths of an edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PathStates {
+    /// Peer to peer.
+    pub direct: PathState,
+    /// Through the relay.
+    pub relayed: PathState,
+}
+
+impl PathStates {
+    /// The state of one.
+    #[must_use]
+    pub const fn of(self, path: Path) -> PathState {
+        match path {
+            Path::Direct => self.direct,
+            Path::Relayed => self.relayed,
+        }
+    }
+
+    /// Media can flow on it.
+    #[must_use]
+    pub fn is_up(self, path: Path) -> bool {
+        self.of(path) == PathState::Up
+    }
+}
+
+/// What the two ends of an edge tell each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EdgeMessage {
+    /// Publisher: I send these tracks on `path` too.
+    Prepare {
+        /// Under which decision.
+        epoch: Epoch,
+        /// The new path.
+        path: Path,
+        /// What to listen for.
+        tracks: Vec<TrackId>,
+    },
+    /// Publisher: from now on only `path`.
+    Commit {
+        /// Under which decision.
+        epoch: Epoch,
+        /// The path.
+        path: Path,
+        /// Why.
+        reason: String,
+    },
+    /// Publisher: `path` was tried in vain or is no longer wanted.
+    Abort {
+        /// Under which decision.
+        epoch: Epoch,
+        /// The path.
+        path: Path,
+        /// Why.
+        reason: String,
+    },
+}

@@ -1,0 +1,287 @@
+//! The publisher's side of an edge.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use segue_model::{Epoch, Path, TrackId};
+
+use super::{
+    EdgeMessage, FIRST_PATH_PATIENCE, LAGGARD, LAGGARD_RETRY, PREPARE_RESEND, PathState, PathStates, RETURN_DELAY, THIN_AFTER,
+    VIDEO_STEP,
+};
+
+/// Where an edge should be.
+#[derive(Clone, Copy, Debug)]
+pub struct EdgeWish<'a> {
+    /// The path the room (or the edge alone) wants.
+    pub path: Path,
+    /// Why.
+    pub reason: &'a str,
+    /// Under which decision.
+    pub epoch: Epoch,
+    /// What the subscriber should hear there: tracks neither muted nor unwanted.
+    pub tracks: &'a [TrackId],
+}
+
+/// What an edge wants done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OutgoingOutput {
+    /// Tell the relay which paths carry this edge now.
+    TellRelay {
+        /// Direct copies are sent.
+        direct: bool,
+        /// The relay is to forward.
+        relayed: bool,
+        /// Under which decision.
+        epoch: Epoch,
+        /// Why.
+        reason: String,
+    },
+    /// Tell the subscriber.
+    Send(EdgeMessage),
+    /// The edge counts on another path now.
+    Changed {
+        /// Which.
+        path: Path,
+        /// Why.
+        reason: String,
+    },
+}
+
+#[derive(Clone, Debug)]
+struct Overlap {
+    to: Path,
+    epoch: Epoch,
+    reason: String,
+    tracks: Vec<TrackId>,
+    since: Instant,
+    resend_at: Instant,
+}
+
+/// One edge, seen by its publisher.
+#[derive(Debug)]
+pub struct Outgoing {
+    path: Path,
+    reason: String,
+    epoch: Epoch,
+    overlap: Option<Overlap>,
+    since: Instant,
+    /// The path has been up at some time.
+    proven: bool,
+    /// Not to be moved by wish before this.
+    retry_at: Option<Instant>,
+    return_delay: Duration,
+    outputs: VecDeque<OutgoingOutput>,
+}
+
+impl Outgoing {
+    /// An edge that begins on `path`, which may still be under construction.
+    #[must_use]
+    pub fn new(now: Instant, path: Path, reason: &str, epoch: Epoch) -> Self {
+        Self {
+            path,
+            reason: reason.to_owned(),
+            epoch,
+            overlap: None,
+            since: now,
+            proven: false,
+            retry_at: None,
+            return_delay: RETURN_DELAY,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// The path the edge counts on.
+    #[must_use]
+    pub fn path(&self) -> Path {
+        self.path
+    }
+
+    /// Why it does.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    /// Media is sent on `path`.
+    #[must_use]
+    pub fn carries(&self, path: Path) -> bool {
+        self.path == path || self.overlap.is_some()
+    }
+
+    /// Both paths carry media.
+    #[must_use]
+    pub fn in_overlap(&self) -> bool {
+        self.overlap.is_some()
+    }
+
+    /// In overlap: the path it moves to.
+    #[must_use]
+    pub fn moving_to(&self) -> Option<Path> {
+        self.overlap.as_ref().map(|overlap| overlap.to)
+    }
+
+    /// Whether the `index`-th video source is on `path` already: all but the new path in overlap, where they follow one by one.
+    #[must_use]
+    pub fn carries_video(&self, now: Instant, path: Path, index: u32) -> bool {
+        match &self.overlap {
+            Some(overlap) if overlap.to == path => overlap.since + VIDEO_STEP * index <= now,
+            _ => self.carries(path),
+        }
+    }
+
+    /// Direct copies are to be thinned to their base layer.
+    #[must_use]
+    pub fn is_thinned(&self, now: Instant) -> bool {
+        self.overlap.as_ref().is_some_and(|overlap| overlap.since + THIN_AFTER <= now)
+    }
+
+    /// When [`Outgoing::carries_video`] or [`Outgoing::is_thinned`] changes for so many video sources.
+    #[must_use]
+    pub fn next_step(&self, now: Instant, videos: u32) -> Option<Instant> {
+        let overlap = self.overlap.as_ref()?;
+        let steps = (1..videos).map(|index| overlap.since + VIDEO_STEP * index);
+        steps.chain([overlap.since + THIN_AFTER]).filter(|at| *at > now).min()
+    }
+
+    /// Compares what is with what should be; called whenever either may have changed and when time is due.
+    pub fn reconcile(&mut self, now: Instant, wish: EdgeWish<'_>, states: PathStates) {
+        self.proven |= states.is_up(self.path);
+        match self.overlap.take() {
+            Some(overlap) => self.reconcile_overlap(now, overlap, wish, states),
+            None => self.reconcile_settled(now, wish, states),
+        }
+    }
+
+    fn reconcile_overlap(&mut self, now: Instant, mut overlap: Overlap, wish: EdgeWish<'_>, states: PathStates) {
+        if !states.is_up(self.path) && states.is_up(overlap.to) {
+            self.fail_over(now, overlap.to, overlap.epoch);
+        } else if matches!(states.of(overlap.to), PathState::Down | PathState::Barred) {
+            self.abort(now, overlap, "the new path failed", RETURN_DELAY);
+        } else if wish.path == self.path {
+            self.abort(now, overlap, "no longer wanted", Duration::ZERO);
+        } else if overlap.since + LAGGARD <= now {
+            self.abort(now, overlap, "the other side did not become ready", LAGGARD_RETRY);
+        } else {
+            if overlap.resend_at <= now {
+                overlap.resend_at = now + PREPARE_RESEND;
+                self.send_prepare(&overlap);
+            }
+            self.overlap = Some(overlap);
+        }
+    }
+
+    fn reconcile_settled(&mut self, now: Instant, wish: EdgeWish<'_>, states: PathStates) {
+        let other = self.path.other();
+        if !states.is_up(self.path) {
+            let barred = states.of(self.path) == PathState::Barred;
+            // A path that never was up gets its time, unless the room wants the other one anyhow.
+            let patient = !self.proven && !barred && wish.path == self.path && now < self.since + FIRST_PATH_PATIENCE;
+            if states.is_up(other) && !patient {
+                let epoch = wish.epoch;
+                if self.proven && wish.path == self.path {
+                    self.fail_over(now, other, epoch);
+                } else {
+                    let reason = if wish.path == other { wish.reason } else { "the first path did not come up" };
+                    self.settle(now, other, epoch, reason);
+                }
+            }
+            return;
+        }
+        let waits = self.retry_at.is_some_and(|at| now < at);
+        if wish.path == other && states.is_up(other) && !waits {
+            self.begin(now, wish);
+        }
+    }
+
+    fn begin(&mut self, now: Instant, wish: EdgeWish<'_>) {
+        let overlap = Overlap {
+            to: wish.path,
+            epoch: wish.epoch,
+            reason: wish.reason.to_owned(),
+            tracks: wish.tracks.to_vec(),
+            since: now,
+            resend_at: now + PREPARE_RESEND,
+        };
+        self.epoch = wish.epoch;
+        self.outputs.push_back(OutgoingOutput::TellRelay {
+            direct: true,
+            relayed: true,
+            epoch: overlap.epoch,
+            reason: overlap.reason.clone(),
+        });
+        self.send_prepare(&overlap);
+        self.overlap = Some(overlap);
+    }
+
+    fn send_prepare(&mut self, overlap: &Overlap) {
+        let (epoch, path, tracks) = (overlap.epoch, overlap.to, overlap.tracks.clone());
+        self.outputs.push_back(OutgoingOutput::Send(EdgeMessage::Prepare { epoch, path, tracks }));
+    }
+
+    /// The path died under the edge: the other one at once, and no early return.
+    fn fail_over(&mut self, now: Instant, to: Path, epoch: Epoch) {
+        let reason = match to {
+            Path::Direct => "the relay failed",
+            Path::Relayed => "the direct path failed",
+        };
+        self.settle(now, to, epoch, reason);
+        self.retry_at = Some(now + self.return_delay);
+        self.return_delay = (self.return_delay * 2).min(LAGGARD_RETRY);
+    }
+
+    fn settle(&mut self, now: Instant, path: Path, epoch: Epoch, reason: &str) {
+        self.overlap = None;
+        self.path = path;
+        self.epoch = epoch;
+        self.proven = true;
+        self.since = now;
+        self.retry_at = None;
+        reason.clone_into(&mut self.reason);
+        let message = EdgeMessage::Commit { epoch, path, reason: self.reason.clone() };
+        self.outputs.push_back(OutgoingOutput::Send(message));
+        self.tell_relay();
+        self.outputs.push_back(OutgoingOutput::Changed { path, reason: self.reason.clone() });
+    }
+
+    fn abort(&mut self, now: Instant, overlap: Overlap, reason: &str, wait: Duration) {
+        self.overlap = None;
+        self.retry_at = Some(now + wait);
+        let message = EdgeMessage::Abort { epoch: overlap.epoch, path: overlap.to, reason: reason.to_owned() };
+        self.outputs.push_back(OutgoingOutput::Send(message));
+        self.tell_relay();
+    }
+
+    /// Says again which path carries this edge: after the relay forgot.
+    pub fn tell_relay(&mut self) {
+        let (direct, relayed) = (self.carries(Path::Direct), self.carries(Path::Relayed));
+        self.outputs.push_back(OutgoingOutput::TellRelay { direct, relayed, epoch: self.epoch, reason: self.reason.clone() });
+    }
+
+    /// The room decided anew: waits of the old decision are over.
+    pub fn handle_decision(&mut self) {
+        self.retry_at = None;
+        self.return_delay = RETURN_DELAY;
+    }
+
+    /// The subscriber hears us on `path`. Anything but the answer to the prepare under way is stale.
+    pub fn handle_ready(&mut self, now: Instant, epoch: Epoch, path: Path) {
+        let Some(overlap) = self.overlap.take_if(|overlap| overlap.to == path && overlap.epoch == epoch) else { return };
+        self.settle(now, path, epoch, &overlap.reason);
+    }
+
+    /// When [`Outgoing::reconcile`] is due.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        match &self.overlap {
+            Some(overlap) => Some(overlap.resend_at.min(overlap.since + LAGGARD)),
+            None if !self.proven => [Some(self.since + FIRST_PATH_PATIENCE), self.retry_at].into_iter().flatten().min(),
+            None => self.retry_at,
+        }
+    }
+
+    /// What is to be done next.
+    pub fn poll_output(&mut self) -> Option<OutgoingOutput> {
+        self.outputs.pop_front()
+    }
+}

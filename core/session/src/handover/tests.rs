@@ -1,0 +1,190 @@
+use std::time::Instant;
+
+use segue_media::packet::{Origin, OriginFlags};
+use segue_model::{LayerId, TrackKind};
+
+use super::*;
+
+const AUDIO: TrackId = TrackId(1);
+const VIDEO: TrackId = TrackId(2);
+const UP: PathStates = PathStates { direct: PathState::Up, relayed: PathState::Up };
+
+fn epoch(counter: u64) -> Epoch {
+    Epoch { incarnation: 1, counter }
+}
+
+fn wish(path: Path, counter: u64) -> EdgeWish<'static> {
+    EdgeWish { path, reason: "grown", epoch: epoch(counter), tracks: &[AUDIO, VIDEO] }
+}
+
+fn outputs(edge: &mut Outgoing) -> Vec<OutgoingOutput> {
+    std::iter::from_fn(|| edge.poll_output()).collect()
+}
+
+fn origin(track: TrackId, packet: u32, frame: u32, first: bool, last: bool) -> Origin {
+    let flags = OriginFlags { first, last, ..OriginFlags::default() };
+    Origin { source: track, layer: LayerId::new(0, 0), flags, packet, frame, refers_back: 0 }
+}
+
+fn tracks() -> [WatchedTrack; 2] {
+    [
+        WatchedTrack { track: AUDIO, kind: TrackKind::Audio, silent: false },
+        WatchedTrack { track: VIDEO, kind: TrackKind::Video, silent: false },
+    ]
+}
+
+#[test]
+fn an_edge_moves_make_before_break() {
+    let now = Instant::now();
+    let mut edge = Outgoing::new(now, Path::Direct, "joined", epoch(1));
+    edge.reconcile(now, wish(Path::Direct, 1), UP);
+    assert!(outputs(&mut edge).is_empty());
+    edge.reconcile(now, wish(Path::Relayed, 2), UP);
+    assert!(edge.carries(Path::Direct) && edge.carries(Path::Relayed));
+    let out = outputs(&mut edge);
+    assert!(matches!(out[0], OutgoingOutput::TellRelay { direct: true, relayed: true, .. }));
+    assert!(matches!(out[1], OutgoingOutput::Send(EdgeMessage::Prepare { path: Path::Relayed, .. })));
+    // Stale answers change nothing.
+    edge.handle_ready(now, epoch(1), Path::Relayed);
+    edge.handle_ready(now, epoch(2), Path::Direct);
+    assert!(edge.in_overlap());
+    edge.handle_ready(now, epoch(2), Path::Relayed);
+    assert!(!edge.carries(Path::Direct) && edge.path() == Path::Relayed);
+    assert!(outputs(&mut edge).contains(&OutgoingOutput::Changed { path: Path::Relayed, reason: "grown".into() }));
+}
+
+#[test]
+fn audio_goes_first_then_one_video_after_the_other() {
+    let now = Instant::now();
+    let mut edge = Outgoing::new(now, Path::Direct, "joined", epoch(1));
+    edge.reconcile(now, wish(Path::Relayed, 2), UP);
+    assert!(edge.carries_video(now, Path::Direct, 3));
+    assert!(edge.carries_video(now, Path::Relayed, 0) && !edge.carries_video(now, Path::Relayed, 1));
+    assert_eq!(edge.next_step(now, 2), Some(now + VIDEO_STEP));
+    assert!(edge.carries_video(now + VIDEO_STEP, Path::Relayed, 1));
+    assert!(!edge.is_thinned(now) && edge.is_thinned(now + THIN_AFTER));
+}
+
+#[test]
+fn a_laggard_stays_where_it_was_and_is_left_alone() {
+    let now = Instant::now();
+    let mut edge = Outgoing::new(now, Path::Direct, "joined", epoch(1));
+    edge.reconcile(now, wish(Path::Relayed, 2), UP);
+    edge.reconcile(now + LAGGARD, wish(Path::Relayed, 2), UP);
+    assert!(!edge.in_overlap() && edge.path() == Path::Direct);
+    edge.reconcile(now + LAGGARD + RETURN_DELAY, wish(Path::Relayed, 2), UP);
+    assert!(!edge.in_overlap());
+    edge.handle_decision();
+    edge.reconcile(now + LAGGARD + RETURN_DELAY, wish(Path::Relayed, 3), UP);
+    assert!(edge.in_overlap());
+}
+
+#[test]
+fn a_dead_path_is_left_at_once_and_not_returned_to_early() {
+    let now = Instant::now();
+    let mut edge = Outgoing::new(now, Path::Relayed, "grown", epoch(2));
+    edge.reconcile(now, wish(Path::Relayed, 2), UP);
+    let dead = PathStates { relayed: PathState::Suspect, ..UP };
+    edge.reconcile(now, wish(Path::Relayed, 2), dead);
+    assert_eq!(edge.path(), Path::Direct);
+    edge.reconcile(now, wish(Path::Relayed, 2), UP);
+    assert!(!edge.in_overlap());
+    edge.reconcile(now + RETURN_DELAY, wish(Path::Relayed, 2), UP);
+    assert!(edge.in_overlap());
+}
+
+#[test]
+fn a_new_path_that_dies_in_overlap_returns_the_edge_to_where_it_was() {
+    let now = Instant::now();
+    let mut edge = Outgoing::new(now, Path::Direct, "joined", epoch(1));
+    edge.reconcile(now, wish(Path::Relayed, 2), UP);
+    edge.reconcile(now, wish(Path::Relayed, 2), PathStates { relayed: PathState::Down, ..UP });
+    assert!(!edge.in_overlap() && edge.path() == Path::Direct);
+    // The old path dying instead commits.
+    let mut edge = Outgoing::new(now, Path::Direct, "joined", epoch(1));
+    edge.reconcile(now, wish(Path::Relayed, 2), UP);
+    edge.reconcile(now, wish(Path::Relayed, 2), PathStates { direct: PathState::Down, ..UP });
+    assert!(!edge.in_overlap() && edge.path() == Path::Relayed);
+}
+
+#[test]
+fn a_first_path_gets_its_time() {
+    let now = Instant::now();
+    let mut edge = Outgoing::new(now, Path::Direct, "joined", epoch(1));
+    let building = PathStates { direct: PathState::Down, relayed: PathState::Up };
+    edge.reconcile(now, wish(Path::Direct, 1), building);
+    assert_eq!(edge.path(), Path::Direct);
+    assert_eq!(edge.poll_timeout(), Some(now + FIRST_PATH_PATIENCE));
+    edge.reconcile(now + FIRST_PATH_PATIENCE, wish(Path::Direct, 1), building);
+    assert_eq!(edge.path(), Path::Relayed);
+}
+
+#[test]
+fn a_subscriber_is_ready_when_it_hears_every_source() {
+    let mut edge = Incoming::new(Path::Direct, "joined", epoch(1));
+    edge.handle_prepare(epoch(2), Path::Relayed, &tracks(), false);
+    for packet in 0..10 {
+        edge.handle_media(Path::Direct, &origin(AUDIO, packet, packet, true, true));
+        if packet != 3 && packet != 6 {
+            edge.handle_media(Path::Relayed, &origin(AUDIO, packet, packet, true, true));
+        }
+    }
+    assert_eq!(edge.poll_ready(|_| true), None);
+    // Two of three packets of a frame, then all of the next.
+    edge.handle_media(Path::Relayed, &origin(VIDEO, 10, 1, true, false));
+    edge.handle_media(Path::Relayed, &origin(VIDEO, 12, 1, false, true));
+    assert_eq!(edge.poll_ready(|_| true), None);
+    for packet in 13..16 {
+        edge.handle_media(Path::Relayed, &origin(VIDEO, packet, 2, packet == 13, packet == 15));
+    }
+    assert_eq!(edge.poll_ready(|_| true), Some(Ready { epoch: epoch(2), path: Path::Relayed }));
+    assert_eq!(edge.poll_ready(|_| true), None);
+    // A repeated prepare is answered again.
+    edge.handle_prepare(epoch(2), Path::Relayed, &tracks(), false);
+    assert!(edge.poll_ready(|_| true).is_some());
+}
+
+#[test]
+fn silent_sources_count_as_heard_but_something_must_prove_the_path() {
+    let mut edge = Incoming::new(Path::Direct, "joined", epoch(1));
+    edge.handle_prepare(epoch(2), Path::Relayed, &tracks(), false);
+    edge.handle_silent(AUDIO);
+    edge.handle_silent(VIDEO);
+    assert_eq!(edge.poll_ready(|_| false), None);
+    assert!(edge.poll_ready(|_| true).is_some());
+}
+
+#[test]
+fn a_switch_edge_is_ready_when_the_shell_decoded_its_first_frame() {
+    let mut edge = Incoming::new(Path::Direct, "joined", epoch(1));
+    edge.handle_prepare(epoch(2), Path::Relayed, &tracks(), true);
+    assert_eq!(edge.poll_ready(|_| true), None);
+    edge.handle_switch_ready(Path::Relayed);
+    assert!(edge.poll_ready(|_| true).is_some());
+}
+
+#[test]
+fn the_old_path_drains_and_old_epochs_are_ignored() {
+    let now = Instant::now();
+    let mut edge = Incoming::new(Path::Direct, "joined", epoch(1));
+    assert!(edge.handle_commit(now, epoch(3), Path::Relayed, "grown", Duration::ZERO));
+    assert!(edge.expects(Path::Direct));
+    assert!(!edge.handle_commit(now, epoch(2), Path::Direct, "late", Duration::ZERO));
+    edge.handle_prepare(epoch(2), Path::Direct, &tracks(), false);
+    assert_eq!(edge.moving_to(), None);
+    edge.handle_timeout(edge.poll_timeout().unwrap());
+    assert!(!edge.expects(Path::Direct));
+}
+
+#[test]
+fn three_missing_heartbeats_are_one_suspicion() {
+    let start = Instant::now();
+    let mut watch = HeartbeatWatch::default();
+    assert_eq!(watch.poll_timeout(), None);
+    assert!(!watch.handle_media(start) && watch.poll_timeout().is_none());
+    watch.handle_heartbeat(start);
+    let due = watch.poll_timeout().unwrap();
+    assert_eq!(due, start + Duration::from_millis(600));
+    assert!(watch.handle_timeout(due) && !watch.handle_timeout(due) && watch.is_suspect());
+    assert!(watch.handle_media(due) && !watch.is_suspect());
+}

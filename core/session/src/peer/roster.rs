@@ -1,0 +1,213 @@
+//! Who else is in the room, and what we know of each.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use segue_model::{Epoch, ParticipantId, Path, Quality, TopologyPolicy, TrackId};
+use segue_wire::proto::{self, LeaveReason};
+
+use super::legs::OpenReason;
+use super::{LegKey, ParticipantInfo, PeerEvent, PeerMachine, TrackInfo, convert};
+use crate::data;
+use crate::handover::{Incoming, Outgoing};
+
+/// Direct legs are kept in rooms up to this size: eight times the uplink of one copy is what a mesh fallback may cost.
+pub const MAX_DIRECT_ROOM: usize = 8;
+
+/// Signal numbers remembered above the lowest not seen: two carriers are never further apart than what they hold.
+const MAX_SEEN: usize = 2048;
+
+/// Numbers of signals handled, of one sender.
+#[derive(Default)]
+pub(super) struct Seen {
+    floor: u64,
+    above: BTreeSet<u64>,
+}
+
+impl Seen {
+    /// Whether `number` is new.
+    pub fn insert(&mut self, number: u64) -> bool {
+        if number <= self.floor || !self.above.insert(number) {
+            return false;
+        }
+        while self.above.remove(&(self.floor + 1)) {
+            self.floor += 1;
+        }
+        if self.above.len() > MAX_SEEN
+            && let Some(lowest) = self.above.pop_first()
+        {
+            // What is still missing below is lost for good: its carrier died with it.
+            self.floor = lowest;
+        }
+        true
+    }
+}
+
+/// Another participant.
+pub(super) struct Remote {
+    pub info: ParticipantInfo,
+    pub tracks: BTreeMap<TrackId, TrackInfo>,
+    /// We to them.
+    pub out: Outgoing,
+    /// They to us.
+    pub inc: Incoming,
+    /// Number of their last word as publisher, and as subscriber: overtaken ones are stale.
+    pub last_publisher_word: u64,
+    pub last_subscriber_word: u64,
+    pub seen: Seen,
+    /// The most they want of our tracks on a direct path.
+    pub wishes: BTreeMap<TrackId, Quality>,
+    /// They cannot hear the relay, by their own word.
+    pub relay_lost: bool,
+    pub data: data::Incoming,
+    /// Since when they can be reached by nothing while the relay is away.
+    pub unreachable_since: Option<Instant>,
+}
+
+impl PeerMachine {
+    /// Both sides allow and are able to have a direct leg, whatever the size of the room.
+    pub(super) fn direct_permitted(&self, other: &ParticipantInfo) -> bool {
+        let open = |policy| matches!(policy, TopologyPolicy::Auto | TopologyPolicy::MeshOnly);
+        self.config.direct && open(self.config.policy) && other.direct && open(other.policy)
+    }
+
+    /// .. and the room is small enough.
+    pub(super) fn direct_wanted(&self, other: &ParticipantInfo) -> bool {
+        self.remotes.len() < MAX_DIRECT_ROOM && self.direct_permitted(other)
+    }
+
+    /// An edge to or from somebody new, before either end has said anything.
+    fn first_path(&self, other: &ParticipantInfo) -> Path {
+        if self.direct_permitted(other) { self.topology.preferred() } else { Path::Relayed }
+    }
+
+    /// The path the relay assumes before it is told one: it knows capabilities, not what both ends make of their policies.
+    fn assumed_path(&self, other: &ParticipantInfo) -> Path {
+        if self.advertises_direct() && other.direct { self.topology.preferred() } else { Path::Relayed }
+    }
+
+    /// Capability in Join: false where policy forbids what we could.
+    pub(super) fn advertises_direct(&self) -> bool {
+        self.config.direct && !matches!(self.config.policy, TopologyPolicy::RelayOnly | TopologyPolicy::HideAddress)
+    }
+
+    pub(super) fn add_remote(&mut self, now: Instant, wire: &proto::Participant) {
+        let info = convert::participant(wire);
+        let id = info.id;
+        if self.local() == Some(id) {
+            return;
+        }
+        if self.remotes.contains_key(&id) {
+            self.update_tracks(id, wire);
+            return;
+        }
+        let path = self.first_path(&info);
+        let epoch = self.topology.epoch;
+        let mut out = Outgoing::new(now, path, "joined", epoch);
+        if path != self.assumed_path(&info) {
+            out.tell_relay();
+        }
+        let remote = Remote {
+            info: info.clone(),
+            tracks: BTreeMap::new(),
+            out,
+            // Epochs of this edge begin below every other, so that nothing its publisher says first is stale.
+            inc: Incoming::new(path, "joined", Epoch::default()),
+            last_publisher_word: 0,
+            last_subscriber_word: 0,
+            seen: Seen::default(),
+            wishes: BTreeMap::new(),
+            relay_lost: false,
+            data: data::Incoming::default(),
+            unreachable_since: None,
+        };
+        self.remotes.insert(id, remote);
+        self.data.add_receiver(id);
+        self.events.push_back(PeerEvent::ParticipantJoined(info.clone()));
+        self.update_tracks(id, wire);
+        if self.direct_wanted(&info) {
+            self.open_leg(now, LegKey::Peer(id), OpenReason::First);
+        }
+    }
+
+    pub(super) fn remove_remote(&mut self, id: ParticipantId, reason: LeaveReason) {
+        let Some(remote) = self.remotes.remove(&id) else { return };
+        for track in remote.tracks.keys() {
+            self.owners.remove(track);
+        }
+        self.close_leg(LegKey::Peer(id));
+        self.data.remove_receiver(id);
+        self.events.push_back(PeerEvent::ParticipantLeft { participant: id, reason });
+    }
+
+    /// After a new session: what is no longer in `others` left, what is new came, and what changed its tracks says so.
+    pub(super) fn replace_roster(&mut self, now: Instant, others: &[proto::Participant]) {
+        let same = |known: &ParticipantInfo| {
+            others.iter().any(|other| {
+                ParticipantId(other.id) == known.id && other.identity == known.identity && other.peer_id == known.peer_id
+            })
+        };
+        let gone: Vec<_> =
+            self.remotes.values().map(|remote| &remote.info).filter(|info| !same(info)).map(|info| info.id).collect();
+        for id in gone {
+            self.remove_remote(id, LeaveReason::Timeout);
+        }
+        for other in others {
+            self.add_remote(now, other);
+        }
+    }
+
+    fn update_tracks(&mut self, id: ParticipantId, wire: &proto::Participant) {
+        let tracks: Vec<_> = wire.tracks.iter().filter_map(convert::track).collect();
+        let Some(remote) = self.remotes.get(&id) else { return };
+        let gone: Vec<_> =
+            remote.tracks.keys().copied().filter(|known| !tracks.iter().any(|track| track.id == *known)).collect();
+        for track in gone {
+            self.remove_track(id, track);
+        }
+        for track in tracks {
+            self.add_track(id, track);
+        }
+    }
+
+    pub(super) fn add_track(&mut self, id: ParticipantId, track: TrackInfo) {
+        let Some(remote) = self.remotes.get_mut(&id) else { return };
+        // Ids are never reused in a room: one that somebody else has is a mistake or an attack.
+        if self.owners.get(&track.id).is_some_and(|owner| *owner != id) || self.publications.contains_key(&track.id) {
+            return;
+        }
+        match remote.tracks.insert(track.id, track.clone()) {
+            None => {
+                self.owners.insert(track.id, id);
+                self.events.push_back(PeerEvent::TrackPublished { participant: id, track });
+            }
+            Some(before) if before.muted != track.muted => self.note_muted(id, track.id, track.muted),
+            Some(_) => {}
+        }
+    }
+
+    pub(super) fn remove_track(&mut self, id: ParticipantId, track: TrackId) {
+        let Some(remote) = self.remotes.get_mut(&id) else { return };
+        if remote.tracks.remove(&track).is_some() {
+            remote.inc.handle_silent(track);
+            self.owners.remove(&track);
+            self.subscriptions.remove(&track);
+            self.events.push_back(PeerEvent::TrackUnpublished { participant: id, track });
+        }
+    }
+
+    pub(super) fn set_remote_muted(&mut self, id: ParticipantId, track: TrackId, muted: bool) {
+        let Some(known) = self.remotes.get_mut(&id).and_then(|remote| remote.tracks.get_mut(&track)) else { return };
+        if known.muted != muted {
+            known.muted = muted;
+            self.note_muted(id, track, muted);
+        }
+    }
+
+    fn note_muted(&mut self, id: ParticipantId, track: TrackId, muted: bool) {
+        if let Some(remote) = self.remotes.get_mut(&id).filter(|_| muted) {
+            remote.inc.handle_silent(track);
+        }
+        self.events.push_back(PeerEvent::TrackMuted { participant: id, track, muted });
+    }
+}
