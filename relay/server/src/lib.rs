@@ -2,4 +2,5 @@
 
 pub mod media_plane;
 pub mod sdp;
+pub mod shard;
 pub mod transport;

@@ -1,0 +1,298 @@
+//! Datagrams in, datagrams out.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use segue_forward::{Direction, ForwardEvent, RtcpOut};
+use segue_media::heartbeat::Heartbeats;
+use segue_media::packet::{RtcpPacket, parse_compound, write_compound};
+use segue_model::Ssrc;
+
+use super::egress::Burst;
+use super::metrics::Figure;
+use super::session::SessionKey;
+use super::socket::Sender;
+use super::worker::{Shard, Timer};
+use crate::media_plane::{MediaEvent, RoomKey, TransportKind, TransportState};
+use crate::transport::{Inbound, RTCP_ROOM, RTP_ROOM, Route, TransportEvent, answer_stun};
+
+impl Shard {
+    /// One datagram; RTP and RTCP are opened in place.
+    pub(super) fn handle_datagram(&mut self, now: Instant, sender: &Sender, from: SocketAddr, datagram: &mut [u8]) {
+        self.metrics.add(Figure::DatagramsIn, 1);
+        let key = match self.demux.route(from, datagram) {
+            Route::Session(key) => key,
+            Route::PlainStun => {
+                if answer_stun(datagram, from, &mut self.scratch) {
+                    send(sender, &self.metrics, Burst { to: from, bytes: &self.scratch, segment: None });
+                }
+                return;
+            }
+            Route::Unknown => {
+                self.metrics.add(Figure::StrayDatagrams, 1);
+                return;
+            }
+        };
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let (room, participant, kind) = (session.room, session.participant, session.kind);
+        match session.transport.handle_datagram(now, from, datagram) {
+            Inbound::Rtp(len) => {
+                let Some(room_state) = self.rooms.get_mut(&room).filter(|_| kind == TransportKind::Publisher) else { return };
+                if !room_state.members.get(&participant).is_some_and(|member| member.publish) {
+                    return;
+                }
+                let packet = datagram.get(..len).unwrap_or_default();
+                // Why a packet was refused is counted by the forwarder.
+                let _ = room_state.forwarder.handle_rtp(now, participant, packet);
+                self.touched.insert(room);
+                self.forward(now, sender, room);
+            }
+            Inbound::Rtcp(len) => self.handle_rtcp(now, sender, key, datagram.get(..len).unwrap_or_default()),
+            Inbound::Consumed => self.service(now, sender, key),
+        }
+    }
+
+    /// Everything that waits for the end of a batch.
+    pub(super) fn end_batch(&mut self, now: Instant, sender: &Sender) {
+        while let Some(key) = self.touched.pop_first() {
+            self.forward(now, sender, key);
+            self.send_rtcp(now, sender, key);
+            self.tell(now, sender, key);
+            let due = self.rooms.get(&key).and_then(|room| room.forwarder.poll_timeout());
+            self.timers.set(Timer::Room(key), due);
+        }
+        for key in std::mem::take(&mut self.waiting_runs) {
+            if let Some(session) = self.sessions.get_mut(key) {
+                if let Some(burst) = session.run.burst() {
+                    send(sender, &self.metrics, burst);
+                }
+                session.run.clear();
+            }
+        }
+    }
+
+    /// Seals and queues what the room's forwarder has for its subscribers.
+    fn forward(&mut self, now: Instant, sender: &Sender, key: RoomKey) {
+        let Some(room) = self.rooms.get_mut(&key) else { return };
+        while let Some(transmit) = room.forwarder.poll_transmit(now, &mut self.scratch) {
+            let Some(session_key) = room.subscriber_session(transmit.to) else { continue };
+            let Some(session) = self.sessions.get_mut(session_key) else { continue };
+            let Some(to) = session.transport.remote() else { continue };
+            let len = self.scratch.len();
+            self.scratch.resize(len + RTP_ROOM, 0);
+            let Ok(sealed) = session.transport.seal_rtp(transmit.index, &mut self.scratch, len) else { continue };
+            let packet = self.scratch.get(..sealed).unwrap_or_default();
+            if session.run.is_full_for(to, packet, sender.max_segments()) {
+                if let Some(burst) = session.run.burst() {
+                    send(sender, &self.metrics, burst);
+                }
+                session.run.clear();
+            } else if session.run.is_empty() {
+                self.waiting_runs.push(session_key);
+            }
+            session.run.push(to, packet);
+        }
+    }
+
+    fn send_rtcp(&mut self, now: Instant, sender: &Sender, key: RoomKey) {
+        let Some(room) = self.rooms.get_mut(&key) else { return };
+        let mut waiting: Vec<(SessionKey, Vec<RtcpPacket>)> = Vec::new();
+        while let Some(RtcpOut { to, direction, packets }) = room.forwarder.poll_rtcp() {
+            let Some(member) = room.members.get(&to) else { continue };
+            let session = match direction {
+                Direction::Publish => member.publisher.as_ref().filter(|leg| leg.up).map(|leg| leg.session),
+                Direction::Subscribe => member.subscriber.as_ref().filter(|leg| leg.up).map(|leg| leg.session),
+            };
+            let Some(session) = session else { continue };
+            waiting.push((session, packets));
+        }
+        for (session, packets) in waiting {
+            self.send_compound(now, sender, session, &packets);
+        }
+    }
+
+    fn send_compound(&mut self, _now: Instant, sender: &Sender, key: SessionKey, packets: &[RtcpPacket]) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let Some(to) = session.transport.remote() else { return };
+        self.scratch.clear();
+        write_compound(packets, &mut self.scratch);
+        let len = self.scratch.len();
+        self.scratch.resize(len + RTCP_ROOM, 0);
+        if let Ok(sealed) = session.transport.seal_rtcp(&mut self.scratch, len) {
+            let bytes = self.scratch.get(..sealed).unwrap_or_default();
+            send(sender, &self.metrics, Burst { to, bytes, segment: None });
+        }
+    }
+
+    fn handle_rtcp(&mut self, now: Instant, sender: &Sender, key: SessionKey, compound: &[u8]) {
+        // A compound that is not well formed is dropped whole (RFC 3550 appendix A.2).
+        let Ok(packets) = parse_compound(compound) else { return };
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let (room, participant, kind) = (session.room, session.participant, session.kind);
+        for packet in &packets {
+            if let (RtcpPacket::Heartbeat(heartbeat), Some(heartbeats)) = (packet, &mut session.heartbeats) {
+                heartbeats.handle_heartbeat(now, heartbeat);
+            }
+        }
+        self.schedule(key);
+        let direction = match kind {
+            TransportKind::Publisher => Direction::Publish,
+            TransportKind::Subscriber => Direction::Subscribe,
+        };
+        if let Some(room_state) = self.rooms.get_mut(&room) {
+            room_state.forwarder.handle_rtcp(now, participant, direction, &packets);
+            self.touched.insert(room);
+            self.forward(now, sender, room);
+        }
+    }
+
+    /// What the room's forwarder has to say.
+    fn tell(&mut self, now: Instant, sender: &Sender, key: RoomKey) {
+        while let Some(event) = self.rooms.get_mut(&key).and_then(|room| room.forwarder.poll_event()) {
+            match event {
+                ForwardEvent::SlotsAdded { subscriber } => self.offer_sections(now, sender, key, subscriber),
+                ForwardEvent::SlotsChanged { subscriber } => self.tell_slots(now, key, subscriber),
+                ForwardEvent::Speakers(speakers) => {
+                    let Some(room) = self.rooms.get_mut(&key) else { return };
+                    if !room.emit_current(MediaEvent::Speakers { speakers }) {
+                        self.metrics.add(Figure::EventsDropped, 1);
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn handle_session_timeout(&mut self, now: Instant, sender: &Sender, key: SessionKey) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        session.transport.handle_timeout(now);
+        let beat = session.heartbeats.as_mut().and_then(|heartbeats| {
+            heartbeats.handle_timeout(now);
+            // Whether a path is suspect is for the client to judge: it has another.
+            while heartbeats.poll_event().is_some() {}
+            heartbeats.poll_heartbeat(now)
+        });
+        if let Some(beat) = beat {
+            self.send_compound(now, sender, key, &[RtcpPacket::Heartbeat(beat)]);
+        }
+        self.service(now, sender, key);
+    }
+
+    /// Drains a transport after it was handed something.
+    pub(super) fn service(&mut self, now: Instant, sender: &Sender, key: SessionKey) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        while let Some(transmit) = session.transport.poll_transmit() {
+            send(sender, &self.metrics, Burst { to: transmit.to, bytes: &transmit.payload, segment: None });
+        }
+        while let Some(event) = self.sessions.get_mut(key).and_then(|session| session.transport.poll_event()) {
+            self.handle_transport_event(now, sender, key, event);
+        }
+        self.schedule(key);
+    }
+
+    pub(super) fn schedule(&mut self, key: SessionKey) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let beat = session.heartbeats.as_ref().map(Heartbeats::poll_timeout);
+        let due = [session.transport.poll_timeout(), beat].into_iter().flatten().min();
+        self.timers.set(Timer::Session(key), due);
+    }
+
+    fn handle_transport_event(&mut self, now: Instant, sender: &Sender, key: SessionKey, event: TransportEvent) {
+        match event {
+            TransportEvent::AddressAdded(address) => self.demux.bind(address, key),
+            TransportEvent::AddressRemoved(address) => self.demux.release(address, key),
+            TransportEvent::UfragRetired(ufrag) => self.demux.remove_ufrag(&ufrag),
+            TransportEvent::Connected { .. } => {
+                self.begin_heartbeats(now, key);
+                self.handle_state(now, key, TransportState::Up);
+            }
+            TransportEvent::Resumed => self.handle_state(now, key, TransportState::Up),
+            TransportEvent::Interrupted => self.handle_state(now, key, TransportState::Failed),
+            TransportEvent::ChannelsOpen => {}
+            TransportEvent::Data(message) => self.handle_data(now, sender, key, &message),
+            TransportEvent::Failed(reason) => {
+                tracing::debug!(%reason, "a transport failed");
+                self.handle_end(now, sender, key);
+            }
+            TransportEvent::Closed => self.handle_end(now, sender, key),
+        }
+    }
+
+    fn begin_heartbeats(&mut self, now: Instant, key: SessionKey) {
+        let ssrc = Ssrc((self.random)() as u32);
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let member = self.rooms.get(&session.room).and_then(|room| room.members.get(&session.participant));
+        if member.is_some_and(|member| member.origin) {
+            session.heartbeats = Some(Heartbeats::new(now, ssrc));
+        }
+    }
+
+    /// A transport is up, or nothing is heard of its peer.
+    fn handle_state(&mut self, now: Instant, key: SessionKey, state: TransportState) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let (room, participant, kind) = (session.room, session.participant, session.kind);
+        let Some(room_state) = self.rooms.get_mut(&room) else { return };
+        let Some(member) = room_state.members.get_mut(&participant).filter(|member| member.is_current(kind, key)) else {
+            return;
+        };
+        let up = state == TransportState::Up;
+        match kind {
+            TransportKind::Publisher => {
+                if let Some(leg) = &mut member.publisher {
+                    leg.up = up;
+                }
+            }
+            TransportKind::Subscriber => {
+                if let Some(leg) = &mut member.subscriber {
+                    leg.up = up;
+                    if up {
+                        leg.failures = 0;
+                    }
+                    room_state.forwarder.set_subscriber_leg(participant, leg.parameters.filter(|_| up));
+                }
+            }
+        }
+        self.touched.insert(room);
+        self.emit(now, room, MediaEvent::TransportState { participant, transport: kind, state });
+    }
+
+    /// A transport is over.
+    fn handle_end(&mut self, now: Instant, sender: &Sender, key: SessionKey) {
+        self.handle_state(now, key, TransportState::Failed);
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let (room, participant, kind) = (session.room, session.participant, session.kind);
+        if kind == TransportKind::Subscriber {
+            self.offer_after_failure(now, room, participant, key);
+        }
+        self.remove_session(now, sender, key);
+    }
+
+    /// Closes a transport and forgets it.
+    pub(super) fn remove_session(&mut self, now: Instant, sender: &Sender, key: SessionKey) {
+        self.timers.set(Timer::Session(key), None);
+        let Some(mut session) = self.sessions.remove(key) else { return };
+        for address in session.transport.addresses() {
+            self.demux.release(address, key);
+        }
+        session.transport.close(now);
+        while let Some(transmit) = session.transport.poll_transmit() {
+            send(sender, &self.metrics, Burst { to: transmit.to, bytes: &transmit.payload, segment: None });
+        }
+        while let Some(event) = session.transport.poll_event() {
+            if let TransportEvent::AddressRemoved(address) = event {
+                self.demux.release(address, key);
+            }
+        }
+        for ufrag in &session.ufrags {
+            self.demux.remove_ufrag(ufrag);
+        }
+        self.retired_transport_drops.add(&session.transport.stats().drops);
+    }
+}
+
+fn send(sender: &Sender, metrics: &super::metrics::ShardMetrics, burst: Burst<'_>) {
+    metrics.add(Figure::SendCalls, 1);
+    if !sender.send(burst) {
+        // A full queue of the kernel is congestion: what does not fit is lost, as on any link.
+        metrics.add(Figure::SendFailures, 1);
+    }
+}

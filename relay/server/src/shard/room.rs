@@ -1,0 +1,183 @@
+//! A room on its shard: its forwarder, its members' transports, and its way back to the control plane.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::{Duration, Instant};
+
+use segue_forward::{LegParameters, RoomForwarder};
+use segue_model::{ParticipantId, TrackKind};
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+
+use super::session::SessionKey;
+use crate::media_plane::{MediaEvent, TransportKind};
+
+/// Events that must arrive and wait for a control plane that is busy. A room that has more is beyond help: its oldest go.
+const MAX_BACKLOG: usize = 4_096;
+
+/// Lossy messages one participant may send in a second: pointers and reactions, at the rate of frames, with room.
+const DATA_PER_SECOND: u32 = 240;
+
+/// A room.
+pub(super) struct Room {
+    pub(super) forwarder: RoomForwarder,
+    pub(super) members: BTreeMap<ParticipantId, Member>,
+    /// Commands that wait for this room; counted down here.
+    pub(super) waiting: Arc<AtomicUsize>,
+    events: mpsc::Sender<MediaEvent>,
+    backlog: VecDeque<MediaEvent>,
+}
+
+/// A participant.
+pub(super) struct Member {
+    /// Stamps and merges by origin.
+    pub(super) origin: bool,
+    pub(super) publish: bool,
+    pub(super) subscribe: bool,
+    pub(super) publisher: Option<PublisherLeg>,
+    pub(super) subscriber: Option<SubscriberLeg>,
+    pub(super) data: DataBudget,
+}
+
+/// The publisher transport as negotiated.
+pub(super) struct PublisherLeg {
+    pub(super) session: SessionKey,
+    /// The client's fragment: another one restarts ICE.
+    pub(super) ufrag: String,
+    pub(super) sdp: SdpNumbers,
+    pub(super) up: bool,
+}
+
+/// The subscriber transport as negotiated.
+pub(super) struct SubscriberLeg {
+    pub(super) session: SessionKey,
+    /// Of the last offer.
+    pub(super) generation: u32,
+    /// No answer to it yet.
+    pub(super) outstanding: bool,
+    /// Sections came since the last offer.
+    pub(super) stale: bool,
+    /// Kinds of the sections of the last offer, in order.
+    pub(super) sections: Vec<TrackKind>,
+    /// From the last answer.
+    pub(super) parameters: Option<LegParameters>,
+    pub(super) sdp: SdpNumbers,
+    pub(super) up: bool,
+    /// Failures in a row.
+    pub(super) failures: u32,
+}
+
+/// Numbers of the `o=` line.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SdpNumbers {
+    pub(super) session: u64,
+    pub(super) version: u64,
+}
+
+/// How many messages a participant may still send in this second.
+#[derive(Debug, Default)]
+pub(super) struct DataBudget {
+    second: Option<Instant>,
+    sent: u32,
+}
+
+impl Room {
+    pub(super) const fn new(forwarder: RoomForwarder, events: mpsc::Sender<MediaEvent>, waiting: Arc<AtomicUsize>) -> Self {
+        Self { forwarder, members: BTreeMap::new(), waiting, events, backlog: VecDeque::new() }
+    }
+
+    /// Queues what must arrive. False where it has to wait.
+    pub(super) fn emit(&mut self, event: MediaEvent) -> bool {
+        self.backlog.push_back(event);
+        if self.backlog.len() > MAX_BACKLOG {
+            self.backlog.pop_front();
+        }
+        self.catch_up()
+    }
+
+    /// Queues what is only current. False where it was dropped.
+    pub(super) fn emit_current(&mut self, event: MediaEvent) -> bool {
+        self.backlog.is_empty() && !matches!(self.events.try_send(event), Err(TrySendError::Full(_)))
+    }
+
+    /// Sends what waits; true where nothing waits any more.
+    pub(super) fn catch_up(&mut self) -> bool {
+        while let Some(event) = self.backlog.pop_front() {
+            if let Err(TrySendError::Full(event)) = self.events.try_send(event) {
+                self.backlog.push_front(event);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// The session a member's packets leave on, where it is up.
+    pub(super) fn subscriber_session(&self, participant: ParticipantId) -> Option<SessionKey> {
+        self.members.get(&participant)?.subscriber.as_ref().filter(|leg| leg.up).map(|leg| leg.session)
+    }
+}
+
+impl Member {
+    /// Whether `session` is the one in use for `kind`.
+    pub(super) fn is_current(&self, kind: TransportKind, session: SessionKey) -> bool {
+        let current = match kind {
+            TransportKind::Publisher => self.publisher.as_ref().map(|leg| leg.session),
+            TransportKind::Subscriber => self.subscriber.as_ref().map(|leg| leg.session),
+        };
+        current == Some(session)
+    }
+}
+
+impl SdpNumbers {
+    pub(super) const fn advance(&mut self) {
+        self.version += 1;
+    }
+}
+
+impl DataBudget {
+    /// Whether one more may be sent.
+    pub(super) fn take(&mut self, now: Instant) -> bool {
+        if self.second.is_none_or(|second| now.saturating_duration_since(second) >= Duration::from_secs(1)) {
+            self.second = Some(now);
+            self.sent = 0;
+        }
+        self.sent += 1;
+        self.sent <= DATA_PER_SECOND
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use segue_forward::ForwarderConfig;
+
+    use super::*;
+
+    #[test]
+    fn what_must_arrive_waits_and_what_is_current_does_not() {
+        let (sender, mut receiver) = mpsc::channel(1);
+        let mut room = Room::new(RoomForwarder::new(ForwarderConfig::default()), sender, Arc::default());
+        let speakers = |level| MediaEvent::Speakers { speakers: vec![(ParticipantId(1), level)] };
+        assert!(room.emit(speakers(1)));
+        assert!(!room.emit_current(speakers(2)));
+        assert!(!room.emit(speakers(3)));
+        assert!(!room.emit_current(speakers(4)));
+        let level = |event| match event {
+            Ok(MediaEvent::Speakers { speakers }) => speakers[0].1,
+            _ => 0,
+        };
+        assert_eq!(level(receiver.try_recv()), 1);
+        assert!(room.catch_up());
+        assert_eq!(level(receiver.try_recv()), 3);
+        assert!(room.emit_current(speakers(5)));
+    }
+
+    #[test]
+    fn data_is_limited_by_the_second() {
+        let start = super::super::clock::now();
+        let mut budget = DataBudget::default();
+        let taken = (0..1_000).filter(|_| budget.take(start)).count();
+        assert_eq!(taken, DATA_PER_SECOND as usize);
+        assert!(budget.take(start + Duration::from_secs(1)));
+    }
+}
