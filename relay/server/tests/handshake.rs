@@ -1,6 +1,8 @@
 //! The relay's transport in virtual time, against a bare DTLS client and hand-made checks: fragments, loss, deadlines, consent,
 //! ICE restart, floods.
 
+#![allow(clippy::disallowed_methods, reason = "virtual time needs an instant to begin at")]
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -35,6 +37,8 @@ struct Bench {
     events: Vec<TransportEvent>,
     /// Percent of datagrams that are lost.
     loss: u32,
+    /// Percent of the client's datagrams that come damaged first and whole afterwards.
+    damage: u32,
     /// Of a linear congruential generator that draws them.
     dice: u32,
 }
@@ -100,7 +104,7 @@ impl Bench {
         client.connect(now, relay_address(), Arc::new(config), None).unwrap();
         let mut session = new_session();
         session.set_remote(now, vec![Fingerprint { algorithm: "sha-256".to_owned(), digest }]).unwrap();
-        let mut bench = Self { now, session, client, client_done: false, events: vec![], loss, dice };
+        let mut bench = Self { now, session, client, client_done: false, events: vec![], loss, damage: 0, dice };
         bench.check();
         bench
     }
@@ -110,14 +114,36 @@ impl Bench {
         self.session.handle_datagram(self.now, client_address(), &mut check);
     }
 
-    fn arrives(&mut self) -> bool {
+    fn draw(&mut self, below: u32) -> u32 {
         self.dice = self.dice.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (self.dice >> 16) % 100 >= self.loss
+        (self.dice >> 16) % below
+    }
+
+    fn arrives(&mut self) -> bool {
+        self.draw(100) >= self.loss
+    }
+
+    /// Gives the session a damaged copy: bytes changed, cut, or repeated.
+    fn damage(&mut self, datagram: &[u8]) {
+        let mut copy = datagram.to_vec();
+        for _ in 0..=self.draw(4) {
+            let (at, value) = (self.draw(copy.len() as u32) as usize, self.draw(256) as u8);
+            copy[at] = value;
+        }
+        match self.draw(3) {
+            0 => copy.truncate(1 + self.draw(copy.len() as u32) as usize),
+            1 => copy.extend_from_slice(datagram),
+            _ => {}
+        }
+        self.session.handle_datagram(self.now, client_address(), &mut copy);
     }
 
     /// One exchange of everything both have to say.
     fn exchange(&mut self) {
         while let Some(transmit) = self.client.poll_transmit() {
+            if self.draw(100) < self.damage {
+                self.damage(&transmit.message);
+            }
             if self.arrives() {
                 self.session.handle_datagram(self.now, client_address(), &mut transmit.message.to_vec());
             }
@@ -171,6 +197,19 @@ fn a_lossy_path_connects_by_retransmission() {
             bench.session.stats()
         );
     }
+}
+
+#[test]
+fn damaged_handshakes_neither_panic_nor_go_wrong() {
+    let mut connected = 0;
+    for dice in 0..300 {
+        let mut bench = Bench::new(&[CM, GCM], if dice % 2 == 0 { 1200 } else { 150 }, 0, dice);
+        bench.damage = 60;
+        bench.run(Duration::from_secs(31));
+        assert!(!bench.events.contains(&TransportEvent::Failed(FailReason::Ours)), "dice {dice}: {:?}", bench.events);
+        connected += usize::from(bench.session.is_connected());
+    }
+    assert!(connected > 0);
 }
 
 #[test]

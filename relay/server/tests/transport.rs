@@ -1,5 +1,7 @@
 //! The relay's transport against a stock WebRTC peer over loopback UDP: offer and answer, ICE, DTLS, SRTP both ways, data channels.
 
+#![allow(clippy::disallowed_methods, reason = "real sockets take real time")]
+
 mod peer;
 
 use std::sync::Arc;
@@ -138,6 +140,21 @@ fn a_publisher_connects_with_gcm_and_sends_media_and_data() {
     relay.session.close(Instant::now());
     run_until(&mut peer, &mut relay, "goodbye at the peer", |peer, _| peer.closed);
     assert!(relay.session.is_over() && relay.demux.addresses() == 0);
+}
+
+#[test]
+fn a_channel_that_is_opened_in_band_is_acknowledged() {
+    let (mut peer, mut relay, ..) = publish(vec![], |_| {});
+    connect(&mut peer, &mut relay);
+    run_until(&mut peer, &mut relay, "open channels", |peer, _| peer.open_channels == 2);
+    let channel = peer.pc.create_data_channel("chat", None).unwrap().id();
+    run_until(&mut peer, &mut relay, "the third channel", |peer, _| peer.open_channels == 3);
+    peer.pc.data_channel(channel).unwrap().send_text(Instant::now(), "third").unwrap();
+    run_until(&mut peer, &mut relay, "its message", |_, relay| !relay.messages().is_empty());
+    let (id, text, payload) = relay.messages().remove(0);
+    assert!(id > LOSSY_CHANNEL && text && payload == "third");
+    relay.session.send_data(Instant::now(), id, true, b"back").unwrap();
+    run_until(&mut peer, &mut relay, "the answer", |peer, _| peer.data.contains(&(true, Bytes::from_static(b"back"))));
 }
 
 #[test]

@@ -6,6 +6,8 @@
 
 mod answer;
 mod offer;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::net::SocketAddr;

@@ -69,7 +69,7 @@ impl Peer {
         let address = socket.local_addr().unwrap();
         let mut media = MediaEngine::default();
         for (codec, payload_type, kind) in [(opus(), 109, RtpCodecKind::Audio), (h264(), 98, RtpCodecKind::Video)] {
-            let parameters = RTCRtpCodecParameters { rtp_codec: codec, payload_type, ..Default::default() };
+            let parameters = RTCRtpCodecParameters { rtp_codec: codec, payload_type };
             media.register_codec(parameters, kind).unwrap();
             for uri in ["urn:ietf:params:rtp-hdrext:sdes:mid", "urn:segue:origin"] {
                 let capability = RTCRtpHeaderExtensionCapability { uri: uri.to_owned() };
