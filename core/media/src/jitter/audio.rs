@@ -231,10 +231,11 @@ impl AudioBuffer {
         self.delay.due(MediaTime(time)).is_none_or(|due| due <= now)
     }
 
-    /// Begins, or begins again after a pause, at the newest packet whose time has come.
+    /// Begins, or begins again after a pause, at the oldest packet that is not too old.
     fn start(&mut self, now: Instant) -> AudioPull {
-        while let Some((next, _)) = self.packets.iter().nth(1)
-            && self.is_due(now, *next)
+        while let Some((oldest, _)) = self.packets.first_key_value()
+            && self.packets.len() > 1
+            && self.delay.lateness_us(now, MediaTime(*oldest)) > BEHIND_US
         {
             self.packets.pop_first();
         }
@@ -256,6 +257,7 @@ impl AudioBuffer {
             self.held = 0;
             self.concealed_run = 0;
             self.corrected_run = 0;
+            return AudioPull::Silence;
         }
         if cursor.silence || self.concealed_run >= MAX_CONCEALED {
             return AudioPull::Silence;

@@ -115,6 +115,45 @@ fn a_change_of_path_loses_nothing_and_doubles_nothing() {
 }
 
 #[test]
+fn a_short_overlap_is_enough_where_the_difference_was_known_before() {
+    for seed in 1..20 {
+        for (old, new) in [(20, 60), (60, 20), (25, 150)] {
+            let jitter = Dice::new(seed).below(20);
+            let first = Link { until: 6_000, jitter, ..Link::new(1, old) };
+            let second = Link { from: 5_760, jitter, ..Link::new(2, new) };
+            let mut world = World::new(seed, vec![first, second]);
+            world.run(0, 4_000);
+            let now = world.at(4_000);
+            for track in [AUDIO, VIDEO] {
+                world.receiver.raise_target(now, track, Duration::from_millis(new.saturating_sub(old)));
+            }
+            world.run(4_000, 10_000);
+            world.played.no_duplicates();
+            for track in [AUDIO, VIDEO] {
+                let stats = world.receiver.stats(track).unwrap().buffer;
+                assert_eq!((stats.missed, stats.gaps), (0, 0), "{old} to {new}, seed {seed}: {stats:?}");
+            }
+            assert!(world.played.events.is_empty());
+        }
+    }
+}
+
+#[test]
+fn a_slower_path_that_was_not_announced_costs_its_difference_once() {
+    for seed in 1..20 {
+        let first = Link { until: 6_000, ..Link::new(1, 20) };
+        let second = Link { from: 5_760, ..Link::new(2, 80) };
+        let mut world = World::new(seed, vec![first, second]);
+        world.run(0, 10_000);
+        world.played.no_duplicates();
+        let stats = world.receiver.stats(AUDIO).unwrap().buffer;
+        assert_eq!(stats.missed, 0);
+        assert!(stats.gaps <= 1 && stats.longest_gap <= Duration::from_millis(60), "{stats:?}");
+        assert_eq!(Played::missing(&world.played.video), 0);
+    }
+}
+
+#[test]
 fn numbers_and_timestamps_wrap_unnoticed() {
     // Seeds set the first numbers and the timestamp base; the media clock starts just before it wraps (24.8 h of audio).
     for seed in 1..40 {
