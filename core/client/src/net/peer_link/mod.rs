@@ -159,6 +159,8 @@ pub(crate) enum LinkEvent {
     State(TransportState),
     /// A data channel can be written.
     ChannelOpen(Channel),
+    /// A data channel closed.
+    ChannelClosed(Channel),
     /// A message arrived on a data channel.
     Message { channel: Channel, text: bool, payload: Bytes },
     /// A negotiation step failed; the link stands as it was before it.
@@ -176,8 +178,6 @@ pub(crate) struct LinkInput {
 #[derive(Clone, Debug)]
 pub(crate) struct LinkPacket {
     pub(crate) link: LinkId,
-    /// When it was read from the socket.
-    pub(crate) at: Instant,
     pub(crate) body: PacketBody,
 }
 

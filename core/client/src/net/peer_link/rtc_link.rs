@@ -327,4 +327,5 @@ async fn pump(channel: Channel, stream: Arc<dyn DataChannel>, events: Events) {
             _ => {}
         }
     }
+    events.emit(LinkEvent::ChannelClosed(channel)).await;
 }

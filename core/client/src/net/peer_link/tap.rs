@@ -125,7 +125,7 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Tap {
             return Ok(());
         };
         self.wire.received.fetch_add(1, Ordering::Relaxed);
-        if self.inbound.try_send(LinkPacket { link: self.link, at: packet.now, body }).is_err() {
+        if self.inbound.try_send(LinkPacket { link: self.link, body }).is_err() {
             self.wire.dropped_in.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())

@@ -77,6 +77,9 @@ impl Side {
             LinkEvent::ChannelOpen(channel) => {
                 self.open.insert(channel.number());
             }
+            LinkEvent::ChannelClosed(channel) => {
+                self.open.remove(&channel.number());
+            }
             LinkEvent::Message { channel, text, payload } => self.messages.push((channel, text, payload)),
             LinkEvent::Refused { step, reason } => panic!("{step}: {reason}"),
         }

@@ -17,7 +17,8 @@ use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
 
-pub(crate) use url::{Endpoint, UrlError};
+pub(crate) use url::Endpoint;
+pub use url::UrlError;
 
 /// The subprotocol: these messages as protobuf.
 const SUBPROTOCOL: &str = "segue.v1.proto";

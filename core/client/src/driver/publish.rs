@@ -1,0 +1,202 @@
+//! What we send: publications, their frames and where these go.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use segue_media::source::SourceSender;
+use segue_model::{EncodingId, TrackId, TrackKind};
+use segue_session::peer::{LegKey, RouteLeg, TrackInfo};
+use tokio::sync::oneshot;
+
+use super::Driver;
+use super::meter::Meter;
+use crate::codec::{Encoded, Feed};
+use crate::error::Error;
+use crate::source::LocalTrack;
+
+/// A source that sent nothing for this long is silent, not only between two frames.
+const SILENCE: Duration = Duration::from_millis(100);
+
+/// Probes of a silent source: 50 a second, as often as voice would come.
+const PROBE_INTERVAL: Duration = Duration::from_millis(20);
+
+/// A track the relay has not answered for.
+pub(super) struct Pending {
+    pub(super) source: LocalTrack,
+    pub(super) muted: bool,
+    pub(super) reply: oneshot::Sender<Result<Arc<AtomicU32>, Error>>,
+}
+
+/// A published track.
+pub(super) struct Publication {
+    /// Shared with the application's handle.
+    pub(super) id: Arc<AtomicU32>,
+    pub(super) kind: TrackKind,
+    pub(super) encodings: usize,
+    pub(super) feed: Feed,
+    pub(super) rate: Meter,
+    pub(super) frames: u64,
+    pub(super) keyframes: u64,
+    /// Names its source in what encoders send.
+    source: u64,
+    sender: SourceSender,
+    muted: bool,
+    routes: Vec<RouteLeg>,
+    /// When a probe is due, unless media comes first.
+    probe_at: Option<Instant>,
+}
+
+impl Publication {
+    /// Two ways at once are being compared: silence must not look like loss.
+    fn probes(&self) -> bool {
+        let direct = self.routes.iter().any(|route| matches!(route.leg, LegKey::Peer(_)));
+        let relayed = self.routes.iter().any(|route| route.leg == LegKey::RelayPublisher);
+        direct && relayed
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.probe_at
+    }
+
+    fn activate(&self) {
+        for number in 0..self.encodings.max(1) {
+            let encoding = EncodingId(number as u8);
+            let wanted = |route: &RouteLeg| route.encodings.is_empty() || route.encodings.contains(&encoding);
+            self.feed.set_active(encoding, self.routes.iter().any(wanted));
+        }
+    }
+}
+
+impl Driver {
+    /// The relay gave our track an id: its source begins to run.
+    pub(super) fn begin_publication(&mut self, request: u32, track: &TrackInfo) {
+        let now = crate::clock::now();
+        let Some(Pending { source, muted, reply }) = self.pending.remove(&request) else { return };
+        self.next_source += 1;
+        let number = self.next_source;
+        let feed = match Feed::start(number, &source, self.inlets.encoded.clone()) {
+            Ok(feed) => feed,
+            Err(error) => {
+                self.machine.unpublish(now, track.id);
+                let _ = reply.send(Err(Error::Encoder(error)));
+                return;
+            }
+        };
+        feed.set_muted(muted);
+        let id = Arc::new(AtomicU32::new(u32::from(track.id.0)));
+        let publication = Publication {
+            id: id.clone(),
+            kind: track.kind,
+            encodings: source.encodings().len(),
+            feed,
+            rate: Meter::default(),
+            frames: 0,
+            keyframes: 0,
+            source: number,
+            sender: SourceSender::new(track.id, track.kind, self.seeds.next()),
+            muted,
+            routes: Vec::new(),
+            probe_at: None,
+        };
+        publication.activate();
+        self.publications.insert(track.id, publication);
+        let _ = reply.send(Ok(id));
+    }
+
+    /// The relay gave a track of ours another id.
+    pub(super) fn renumber(&mut self, old: TrackId, new: TrackId) {
+        for leg in self.legs.values_mut() {
+            leg.remove_track(old);
+        }
+        let Some(mut publication) = self.publications.remove(&old) else { return };
+        publication.id.store(u32::from(new.0), Ordering::Relaxed);
+        publication.sender = SourceSender::new(new, publication.kind, self.seeds.next());
+        for number in 0..publication.encodings {
+            publication.feed.request_keyframe(EncodingId(number as u8));
+        }
+        let routes = std::mem::take(&mut publication.routes);
+        self.publications.insert(new, publication);
+        self.route(new, routes);
+    }
+
+    pub(super) fn end_publication(&mut self, track: TrackId) {
+        self.publications.remove(&track);
+        for leg in self.legs.values_mut() {
+            leg.remove_track(track);
+        }
+    }
+
+    pub(super) fn mute_publication(&mut self, now: Instant, track: TrackId, muted: bool) {
+        let Some(publication) = self.publications.get_mut(&track) else { return };
+        publication.muted = muted;
+        publication.feed.set_muted(muted);
+        if !muted {
+            // What was on screen before the pause is not what the first picture after it refers to.
+            for number in 0..publication.encodings {
+                publication.feed.request_keyframe(EncodingId(number as u8));
+            }
+        }
+        self.machine.set_muted(now, track, muted);
+    }
+
+    /// From now on a track goes over exactly these legs.
+    pub(super) fn route(&mut self, track: TrackId, legs: Vec<RouteLeg>) {
+        let Some(publication) = self.publications.get_mut(&track) else { return };
+        for (key, leg) in &mut self.legs {
+            let route = legs.iter().find(|route| route.leg == *key);
+            leg.set_route(track, publication.kind, route);
+        }
+        publication.routes = legs;
+        publication.activate();
+        let now = crate::clock::now();
+        publication.probe_at = publication.probes().then(|| now + SILENCE);
+    }
+
+    /// A leg was opened: what goes over it was said before.
+    pub(super) fn route_everything_to(&mut self, key: LegKey) {
+        let Some(leg) = self.legs.get_mut(&key) else { return };
+        for (track, publication) in &self.publications {
+            let route = publication.routes.iter().find(|route| route.leg == key);
+            leg.set_route(*track, publication.kind, route);
+        }
+    }
+
+    /// A frame of ours: the same packets for every leg it goes over.
+    pub(super) fn handle_encoded(&mut self, now: Instant, encoded: Encoded) {
+        let Encoded { source, frame } = encoded;
+        let Some(publication) = self.publications.values_mut().find(|found| found.source == source) else { return };
+        if publication.muted {
+            return;
+        }
+        publication.rate.add(now, frame.payload.len());
+        publication.frames += 1;
+        publication.keyframes += u64::from(frame.keyframe);
+        if publication.probes() {
+            publication.probe_at = Some(now + SILENCE);
+        }
+        for packet in publication.sender.packetise(&frame) {
+            for route in &publication.routes {
+                if let Some(leg) = self.legs.get_mut(&route.leg) {
+                    leg.push(now, &packet);
+                }
+            }
+        }
+    }
+
+    /// Probes of sources that are silent while two ways are compared.
+    pub(super) fn send_probes(&mut self, now: Instant) {
+        for publication in self.publications.values_mut() {
+            if publication.probe_at.is_none_or(|at| at > now) {
+                continue;
+            }
+            publication.probe_at = publication.probes().then(|| now + PROBE_INTERVAL);
+            let packet = publication.sender.probe();
+            for route in &publication.routes {
+                if let Some(leg) = self.legs.get_mut(&route.leg) {
+                    leg.push(now, &packet);
+                }
+            }
+        }
+    }
+}
