@@ -10,7 +10,7 @@ mod send;
 
 pub use clock::{SenderClock, WallClock};
 pub use recv::{
-    Binding, KEYFRAME_INTERVAL, MAX_BINDINGS, MAX_STREAMS, OriginStamper, PayloadKind, PayloadMap, Received, RecvLeg,
+    Binding, KEYFRAME_INTERVAL, MAX_BINDINGS, MAX_STREAMS, Numbers, OriginStamper, PayloadKind, PayloadMap, Received, RecvLeg,
     RecvLegConfig, RecvLegStats, RecvStreamStats, StreamKey, Violation,
 };
 pub use send::{
