@@ -76,7 +76,7 @@ impl Leg {
 
     fn key(&mut self, now: Instant) -> Option<(Instant, u64)> {
         self.count += 1;
-        (self.count % self.lose_every != 0).then_some((now + self.delay, self.count))
+        (!self.count.is_multiple_of(self.lose_every)).then_some((now + self.delay, self.count))
     }
 
     fn step(&mut self, now: Instant, receiver: &mut Receiver) {
