@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use segue_forward::{Binding, LegParameters, PayloadTypes, SlotInfo};
 use segue_media::packet::{ExtensionMap, Label};
-use segue_model::{EncodingId, ParticipantId, TrackKind};
+use segue_model::{EncodingId, ParticipantId, Ssrc, TrackKind};
 
 use super::room::{Member, PublisherLeg, SdpNumbers, SubscriberLeg};
 use super::session::{Session, SessionKey};
@@ -203,7 +203,7 @@ impl Shard {
         numbers.advance();
         let Some(room) = self.rooms.get_mut(&key) else { return };
         let infos = room.forwarder.slots(participant);
-        let slots = if origin { merged_slots() } else { infos.iter().filter_map(slot).collect() };
+        let slots = if origin { merged_slots(numbers.session) } else { infos.iter().filter_map(slot).collect() };
         let tracks = if origin { Vec::new() } else { infos.iter().filter_map(mid_track).collect() };
         let Some(member) = room.members.get_mut(&participant) else { return };
         let leg = SubscriberLeg {
@@ -388,15 +388,17 @@ fn bindings(offer: &PublisherOffer, tracks: &[MidTrack]) -> Vec<Binding> {
     bindings
 }
 
-fn merged_slots() -> Vec<Slot> {
-    let slot = |&(mid, kind): &(&str, TrackKind)| Slot {
+/// Each section declares one stream although none is ever sent on it: the SDK's stack takes no section without. `random` is the
+/// same in every offer of a transport.
+fn merged_slots(random: u64) -> Vec<Slot> {
+    let slot = |(index, &(mid, kind)): (usize, &(&str, TrackKind))| Slot {
         mid: mid.to_owned(),
         kind,
         active: true,
-        streams: Vec::new(),
-        msid: Some(("segue".to_owned(), mid.to_owned())),
+        streams: vec![StreamPair { ssrc: Ssrc((random as u32).wrapping_add(index as u32)), rtx: None }],
+        msid: Some(("segue".to_owned(), format!("section-{mid}"))),
     };
-    MERGED_SECTIONS.iter().map(slot).collect()
+    MERGED_SECTIONS.iter().enumerate().map(slot).collect()
 }
 
 /// A browser's section: streams are declared, and each section is a media stream of its own, so that nothing ties the playout of

@@ -1,0 +1,327 @@
+//! The media plane over real sockets: two stock WebRTC peers publish and subscribe through a shard.
+
+mod wire;
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use segue_media::packet::{ExtensionMap, Extensions, Origin, OriginFlags, RtcpPacket, RtpHeader, RtpPacket};
+use segue_model::{LayerId, ParticipantId, SeqNo, Ssrc, TrackId, TrackKind, TrackSource};
+use segue_relay::media_plane::{
+    DescriptionKind, EVENT_QUEUE, MediaCommand, MediaEvent, MediaPlane, MidTrack, RoomKey, RoomMedia, TransportKind,
+    TransportState,
+};
+use segue_relay::shard::{ShardConfig, Shards};
+use segue_session::room::ForwardCommand;
+use segue_wire::proto::LossyData;
+use segue_wire::{Encoding, decode_lossy, encode_lossy};
+use tokio::sync::mpsc;
+use wire::Peer;
+
+const ALICE: ParticipantId = ParticipantId(1);
+const BOB: ParticipantId = ParticipantId(2);
+const CAMERA: TrackId = TrackId(7);
+const PACKETS: u32 = 300;
+
+/// How long anything here may take; loopback takes a fraction of a second.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[expect(clippy::disallowed_methods, reason = "real sockets, real time")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// A room on a running media plane, with two participants on both their transports.
+struct Call {
+    plane: Shards,
+    room: Box<dyn RoomMedia>,
+    events: mpsc::Receiver<MediaEvent>,
+    publishers: [Peer; 2],
+    subscribers: [Peer; 2],
+    states: Vec<(ParticipantId, TransportKind, TransportState)>,
+    /// What each participant was last told of its sections.
+    slots: [Vec<MidTrack>; 2],
+}
+
+fn index(participant: ParticipantId) -> usize {
+    participant.0 as usize - 1
+}
+
+impl Call {
+    fn new() -> Self {
+        Self::with(true)
+    }
+
+    /// Alice is an SDK peer; `origin` says whether Bob is one.
+    fn with(origin: bool) -> Self {
+        let plane = Shards::start(&ShardConfig { shards: 2, ..ShardConfig::default() }).unwrap();
+        let (sender, events) = mpsc::channel(EVENT_QUEUE);
+        let room = plane.open_room(RoomKey(1), sender);
+        let peers = || [Peer::new(), Peer::new()];
+        let mut call = Self {
+            plane,
+            room,
+            events,
+            publishers: peers(),
+            subscribers: peers(),
+            states: Vec::new(),
+            slots: Default::default(),
+        };
+        for (participant, origin) in [(ALICE, true), (BOB, origin)] {
+            call.forward(ForwardCommand::ParticipantAdded { participant, origin, publish: true, subscribe: true });
+        }
+        for (publisher, subscriber) in [(ALICE, BOB), (BOB, ALICE)] {
+            call.forward(ForwardCommand::Edge { publisher, subscriber, on: true, overlap: false });
+        }
+        call.publish(CAMERA);
+        for participant in [ALICE, BOB] {
+            let sdp = call.publishers[index(participant)].offer();
+            call.command(MediaCommand::PublisherOffer { participant, generation: 1, sdp, tracks: Vec::new() });
+        }
+        call.until("connected transports", |call| {
+            let up = call.states.iter().filter(|(.., state)| *state == TransportState::Up).count();
+            up == 4 && call.publishers.iter().chain(&call.subscribers).all(|peer| peer.connected)
+        });
+        call
+    }
+
+    fn command(&self, command: MediaCommand) {
+        self.room.command(command).unwrap();
+    }
+
+    fn forward(&self, command: ForwardCommand) {
+        self.command(MediaCommand::Forward(command));
+    }
+
+    /// Alice has another camera.
+    fn publish(&self, track: TrackId) {
+        self.forward(ForwardCommand::TrackAdded {
+            track,
+            owner: ALICE,
+            kind: TrackKind::Video,
+            source: TrackSource::Camera,
+            encodings: Vec::new(),
+            muted: false,
+        });
+    }
+
+    fn until(&mut self, what: &str, mut done: impl FnMut(&mut Self) -> bool) {
+        let begin = now();
+        while !done(self) {
+            assert!(now() - begin < PATIENCE, "no {what}; {:?}; {:?}", self.states, self.nonzero());
+            for peer in self.publishers.iter_mut().chain(&mut self.subscribers) {
+                peer.turn();
+            }
+            while let Ok(event) = self.events.try_recv() {
+                self.handle(event);
+            }
+        }
+    }
+
+    fn handle(&mut self, event: MediaEvent) {
+        match event {
+            MediaEvent::Description { participant, kind: DescriptionKind::Answer, sdp, .. } => {
+                self.publishers[index(participant)].accept_answer(sdp);
+            }
+            MediaEvent::Description { participant, kind: DescriptionKind::Offer, sdp, generation, tracks, .. } => {
+                self.slots[index(participant)] = tracks;
+                let sdp = self.subscribers[index(participant)].answer(sdp);
+                self.command(MediaCommand::SubscriberAnswer { participant, generation, sdp });
+            }
+            MediaEvent::TransportState { participant, transport, state } => self.states.push((participant, transport, state)),
+            MediaEvent::Refused { message, .. } => panic!("refused: {message}"),
+            MediaEvent::Slots { participant, slots } => self.slots[index(participant)] = slots,
+            MediaEvent::Speakers { .. } => {}
+        }
+    }
+
+    fn nonzero(&self) -> Vec<(String, f64)> {
+        let named = self.plane.samples().into_iter().filter(|sample| sample.value != 0.0);
+        named.map(|sample| (format!("{}{:?}", sample.name, sample.labels), sample.value)).collect()
+    }
+
+    /// Media packets Bob got, parsed, and the heartbeats and feedback everybody got.
+    fn received(&self) -> Vec<RtpPacket> {
+        let wire = self.subscribers[index(BOB)].wire.lock().unwrap();
+        wire.rtp.iter().map(|bytes| RtpPacket::parse(bytes.clone(), &ExtensionMap::ours()).unwrap()).collect()
+    }
+
+    fn feedback(&self, to: &Peer, wanted: impl Fn(&RtcpPacket) -> bool) -> usize {
+        to.wire.lock().unwrap().rtcp.iter().filter(|packet| wanted(packet)).count()
+    }
+}
+
+fn video(number: u32, keyframe: bool) -> RtpPacket {
+    let origin = Origin {
+        source: CAMERA,
+        layer: LayerId::default(),
+        flags: OriginFlags { first: true, last: true, keyframe, ..OriginFlags::default() },
+        packet: number,
+        frame: number,
+        refers_back: u8::from(!keyframe),
+    };
+    let extensions = Extensions { origin: Some(origin), transport_cc: Some(number as u16), ..Extensions::default() };
+    let header = RtpHeader {
+        marker: true,
+        payload_type: 102,
+        sequence: SeqNo(65_400u16.wrapping_add(number as u16)),
+        timestamp: 1_000_000 + number * 3_000,
+        ssrc: Ssrc(0xa11ce),
+        extensions,
+    };
+    RtpPacket { header, payload: Bytes::from(number.to_be_bytes().repeat(200)), padding: 0 }
+}
+
+fn bytes(packet: &RtpPacket) -> Vec<u8> {
+    let mut out = Vec::new();
+    packet.write(&ExtensionMap::ours(), &mut out);
+    out
+}
+
+#[test]
+fn media_goes_through_is_repaired_and_keyframes_are_asked_for() {
+    let mut call = Call::new();
+
+    // Nothing decodable yet: the relay asks for a keyframe.
+    call.publishers[0].send_rtp(&bytes(&video(0, false)));
+    call.until("a keyframe request", |call| {
+        call.feedback(&call.publishers[0], |packet| matches!(packet, RtcpPacket::Pli { media: Ssrc(0xa11ce), .. })) == 1
+    });
+    assert!(call.received().is_empty());
+
+    for number in 1..=PACKETS {
+        call.publishers[0].send_rtp(&bytes(&video(number, number == 1)));
+        if number % 20 == 0 {
+            call.until("media", |call| call.received().len() == number as usize);
+        }
+    }
+    let received = call.received();
+    let ssrcs: BTreeSet<_> = received.iter().map(|packet| packet.header.ssrc.0).collect();
+    assert_eq!(ssrcs.len(), 1);
+    assert!(!ssrcs.contains(&0xa11ce));
+    for (number, pair) in received.windows(2).enumerate() {
+        assert_eq!(pair[0].header.sequence.0.wrapping_add(1), pair[1].header.sequence.0);
+        let sent = video(number as u32 + 1, number == 0);
+        assert_eq!((&pair[0].payload, pair[0].header.timestamp), (&sent.payload, sent.header.timestamp));
+        assert_eq!(pair[0].header.extensions.origin, sent.header.extensions.origin);
+        assert_eq!(pair[0].header.extensions.transport_cc, Some(number as u16));
+    }
+
+    repairs(&mut call, &received);
+    stolen_origins(&mut call);
+}
+
+/// A subscriber's NACK is answered, its PLI reaches the publisher, and the publisher gets its feedback.
+fn repairs(call: &mut Call, received: &[RtpPacket]) {
+    let lost = &received[250];
+    let nack = RtcpPacket::Nack { sender: Ssrc(1), media: lost.header.ssrc, lost: vec![lost.header.sequence] };
+    call.subscribers[1].send_rtcp(&[nack]);
+    call.until("a retransmission", |call| call.received().len() == received.len() + 1);
+    let rtx = call.received().pop().unwrap();
+    assert_eq!(rtx.header.payload_type, 103);
+    assert_ne!(rtx.header.ssrc, lost.header.ssrc);
+    assert_eq!(rtx.header.extensions.origin, lost.header.extensions.origin);
+    assert_eq!(rtx.payload[..2], lost.header.sequence.0.to_be_bytes());
+    assert_eq!(rtx.payload[2..], lost.payload[..]);
+
+    let requests = |call: &Call| call.feedback(&call.publishers[0], |packet| matches!(packet, RtcpPacket::Pli { .. }));
+    let before = requests(call);
+    call.subscribers[1].send_rtcp(&[RtcpPacket::Pli { sender: Ssrc(1), media: lost.header.ssrc }]);
+    call.until("the keyframe request of a subscriber", |call| requests(call) == before + 1);
+    call.until("transport feedback, reports and heartbeats", |call| {
+        let publisher = &call.publishers[0];
+        call.feedback(publisher, |packet| matches!(packet, RtcpPacket::TransportCc(_))) > 0
+            && call.feedback(publisher, |packet| matches!(packet, RtcpPacket::ReceiverReport(_))) > 0
+            && call.feedback(publisher, |packet| matches!(packet, RtcpPacket::Heartbeat(_))) > 1
+            && call.feedback(&call.subscribers[1], |packet| matches!(packet, RtcpPacket::Heartbeat(_))) > 1
+    });
+}
+
+/// Bob speaks for Alice's track: nobody gets it, and it is counted.
+fn stolen_origins(call: &mut Call) {
+    let mut packet = video(1_000, true);
+    packet.header.ssrc = Ssrc(0xb0b);
+    call.publishers[1].send_rtp(&bytes(&packet));
+    let stolen = |call: &Call| {
+        let samples = call.plane.samples();
+        let counted = samples.iter().filter(|sample| sample.labels.iter().any(|(_, label)| label == "origin_not_owned"));
+        counted.map(|sample| sample.value).sum::<f64>()
+    };
+    call.until("a refused origin", |call| stolen(call) == 1.0);
+    assert!(call.subscribers[0].wire.lock().unwrap().rtp.is_empty());
+}
+
+#[test]
+fn a_browser_gets_a_section_for_every_track_and_they_are_used_again() {
+    let second = TrackId(8);
+    let mut call = Call::with(false);
+    let send = |call: &mut Call, track: TrackId, number: u32| {
+        let mut packet = video(number, true);
+        packet.header.ssrc = Ssrc(u32::from(track.0));
+        packet.header.sequence = SeqNo(number as u16);
+        if let Some(origin) = &mut packet.header.extensions.origin {
+            origin.source = track;
+        }
+        call.publishers[0].send_rtp(&bytes(&packet));
+    };
+    let section = |call: &Call, track: TrackId| {
+        let found = call.slots[1].iter().find(|slot| slot.track == Some(track));
+        found.map(|slot| slot.mid.clone())
+    };
+    send(&mut call, CAMERA, 1);
+    call.until("a packet", |call| call.received().len() == 1);
+    let first = call.received().remove(0);
+    assert_eq!(first.header.extensions.origin, None);
+    assert_eq!(first.header.extensions.mid.map(|mid| mid.to_string()), section(&call, CAMERA));
+
+    // Another track needs another section: offered, answered, then used.
+    call.publish(second);
+    let mut number = 0;
+    call.until("a packet of the second track", |call| {
+        number += 1;
+        send(call, second, number);
+        call.received().len() > 1
+    });
+    let other = call.received().pop().unwrap();
+    assert_ne!(other.header.ssrc, first.header.ssrc);
+    assert_eq!(other.header.extensions.mid.map(|mid| mid.to_string()), section(&call, second));
+
+    // A track that takes the place of another needs none.
+    let third = TrackId(9);
+    call.forward(ForwardCommand::TrackRemoved { track: CAMERA });
+    call.publish(third);
+    call.until("the section of the third track", |call| section(call, third).is_some());
+    let before = call.received().len();
+    send(&mut call, third, 1);
+    call.until("a packet of the third track", |call| {
+        call.received().iter().skip(before).any(|packet| packet.header.ssrc == first.header.ssrc)
+    });
+    assert_eq!(call.slots[1].len(), 3);
+}
+
+#[test]
+fn lossy_data_reaches_the_others_in_their_form() {
+    let mut call = Call::new();
+    call.until("open channels", |call| call.publishers.iter().all(|peer| peer.open_channels == 2));
+    let data = LossyData { from: 99, to: 0, topic: "pointer".to_owned(), payload: vec![1, 2, 3] };
+    call.publishers[0].send_lossy(true, &encode_lossy(Encoding::Json, &data));
+    call.until("data", |call| call.publishers[1].data.len() == 1);
+    let (text, payload) = &call.publishers[1].data[0];
+    assert!(!text);
+    assert_eq!(decode_lossy(Encoding::Proto, payload).unwrap(), LossyData { from: ALICE.0, ..data });
+    assert!(call.publishers[0].data.is_empty());
+}
+
+#[test]
+fn a_room_that_is_dropped_closes_its_transports_and_a_stop_joins_the_threads() {
+    let mut call = Call::new();
+    let plane = &call.plane;
+    assert_eq!(plane.announced().len(), 2);
+    let (sender, events) = mpsc::channel(EVENT_QUEUE);
+    let room = plane.open_room(RoomKey(2), sender);
+    call.room = room;
+    call.events = events;
+    call.until("closed transports", |call| call.publishers.iter().all(|peer| !peer.connected));
+    call.plane.shutdown();
+}
