@@ -267,12 +267,13 @@ impl Driver {
     fn drain(&mut self, now: Instant) {
         loop {
             let mut busy = false;
-            while let Some(command) = self.machine.poll_command() {
-                self.execute(now, command);
-                busy = true;
-            }
+            // Events first: a publication has to exist before it is routed.
             while let Some(event) = self.machine.poll_event() {
                 self.handle_event(now, event);
+                busy = true;
+            }
+            while let Some(command) = self.machine.poll_command() {
+                self.execute(now, command);
                 busy = true;
             }
             busy |= self.drain_receiver(now);
