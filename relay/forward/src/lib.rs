@@ -15,13 +15,11 @@
 // Tests begin their clocks somewhere; nothing else reads one.
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
 
-mod arrivals;
 mod cache;
 mod drops;
 mod forwarder;
 mod keyframe;
 mod leg;
-mod missing;
 mod publisher;
 mod rate;
 mod reception;
@@ -32,7 +30,6 @@ mod speaker;
 mod subscriber;
 mod track;
 
-pub use arrivals::FEEDBACK_INTERVAL;
 pub use cache::{CACHE_BYTES, CACHE_TIME};
 pub use drops::{DropCounts, DropReason};
 pub use forwarder::{

@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use segue_media::feedback::TwccRecorder;
+use segue_media::nack::{Filled, NackGenerator};
 use segue_media::packet::rtcp::TransportFeedback;
 use segue_media::packet::{AudioLevel, Label, Origin, RtpView};
-use segue_model::{EncodingId, MAX_TEMPORAL_LAYERS, SeqUnwrapper, Ssrc, TrackId, TrackKind};
+use segue_model::{EncodingId, ExtSeq, MAX_TEMPORAL_LAYERS, SeqNo, SeqUnwrapper, Ssrc, TrackId, TrackKind};
 
-use crate::arrivals::Arrivals;
 use crate::cache::Packet;
 use crate::drops::DropReason;
 use crate::leg::{Binding, LegParameters, StreamKind};
-use crate::missing::Missing;
 use crate::reception::{Reception, Seen, SeenWindow};
 use crate::track::Tracks;
 
@@ -39,7 +39,7 @@ pub(crate) struct Stream {
     pub(crate) encoding: EncodingId,
     pub(crate) kind: StreamKind,
     pub(crate) reception: Reception,
-    pub(crate) missing: Missing,
+    pub(crate) nack: NackGenerator,
     unwrapper: SeqUnwrapper,
     seen: SeenWindow,
     /// Added to extended sequence numbers, so that those of one encoding go on over a change of SSRC.
@@ -62,7 +62,10 @@ pub(crate) struct Accepted {
 pub(crate) struct Publisher {
     pub(crate) leg: LegParameters,
     pub(crate) bindings: Vec<Binding>,
-    arrivals: Arrivals,
+    arrivals: TwccRecorder,
+    /// Any stream of the transport, as feedback names it.
+    media: Option<Ssrc>,
+    rtt: Option<Duration>,
     streams: Vec<Stream>,
     by_ssrc: BTreeMap<Ssrc, usize>,
 }
@@ -102,16 +105,25 @@ impl Publisher {
     pub(crate) fn record_arrival(&mut self, now: Instant, view: &RtpView<'_>) {
         let number = self.leg.extensions.transport_cc.and_then(|id| view.extension(id));
         if let Some(&[high, low, ..]) = number {
-            self.arrivals.record(now, u16::from_be_bytes([high, low]), view.ssrc());
+            self.media = Some(view.ssrc());
+            self.arrivals.record(now, SeqNo(u16::from_be_bytes([high, low])));
         }
     }
 
-    pub(crate) const fn arrivals_due(&self) -> Option<Instant> {
-        self.arrivals.due()
+    pub(crate) fn arrivals_due(&self) -> Option<Instant> {
+        self.arrivals.poll_timeout()
     }
 
     pub(crate) fn poll_arrivals(&mut self, now: Instant, sender: Ssrc) -> Option<TransportFeedback> {
-        self.arrivals.poll(now, sender)
+        self.arrivals.poll_feedback(now, sender, self.media?)
+    }
+
+    /// The round trip requests for packets are spaced by.
+    pub(crate) fn set_rtt(&mut self, rtt: Duration) {
+        self.rtt = Some(rtt);
+        for stream in &mut self.streams {
+            stream.nack.set_rtt(rtt);
+        }
     }
 
     /// Takes one plain packet: finds its stream, checks that it may be sent, unwraps retransmissions.
@@ -160,13 +172,17 @@ impl Publisher {
         }
         self.make_room(now)?;
         let highest = tracks.highest(track, encoding);
+        let mut nack = NackGenerator::default();
+        if let Some(rtt) = self.rtt {
+            nack.set_rtt(rtt);
+        }
         let mut stream = Stream {
             ssrc,
             track,
             encoding,
             kind: parsed.kind,
             reception: Reception::default(),
-            missing: Missing::default(),
+            nack,
             unwrapper: SeqUnwrapper::default(),
             seen: SeenWindow::default(),
             base: highest.map_or(0, |highest| highest + STREAM_GAP),
@@ -195,7 +211,8 @@ impl Publisher {
         }
         // Voice is not asked for again: a second copy on another path repairs it sooner.
         if parsed.kind == (StreamKind { kind: TrackKind::Video, rtx: false }) {
-            stream.missing.arrived(now, seq);
+            let filled = stream.nack.handle_packet(now, ExtSeq(seq), None);
+            self.note_round_trip(filled);
         }
         Ok(seq)
     }
@@ -217,12 +234,21 @@ impl Publisher {
         }
         let carrier = self.carrier_index(track, encoding).ok_or(DropReason::UnknownStream)?;
         let stream = self.streams.get_mut(carrier).ok_or(DropReason::UnknownStream)?;
-        let seq = stream.unwrapper.unwrap(segue_model::SeqNo(u16::from_be_bytes([*high, *low]))).0;
-        stream.missing.arrived(now, seq);
-        match stream.seen.insert(seq) {
+        let seq = stream.unwrapper.unwrap(SeqNo(u16::from_be_bytes([*high, *low]))).0;
+        let filled = stream.nack.handle_packet(now, ExtSeq(seq), None);
+        let accepted = match stream.seen.insert(seq) {
             Seen::New => Ok(stream.accepted(parsed, seq, None, Bytes::copy_from_slice(payload))),
             Seen::Before => Err(DropReason::Duplicate),
             Seen::TooOld => Err(DropReason::TooOld),
+        };
+        self.note_round_trip(filled);
+        accepted
+    }
+
+    /// A packet that was asked for once and came measures the round trip (smoothed as in RFC 6298 section 2.3).
+    fn note_round_trip(&mut self, filled: Filled) {
+        if let Filled::Asked(Some(sample)) = filled {
+            self.set_rtt(self.rtt.map_or(sample, |rtt| (rtt * 7 + sample) / 8));
         }
     }
 

@@ -12,6 +12,9 @@ use crate::publisher::Publisher;
 /// Between two receiver reports to a publisher (RFC 3550 section 6.2 allows more than one per 5 s on a link of this rate).
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Numbers in one NACK: scattered as they may be, it fits a datagram.
+const NACK_CHUNK: usize = 256;
+
 /// RTCP packets that wait to be fetched, for a shell that does not.
 const MAX_WAITING: usize = 4096;
 
@@ -34,11 +37,18 @@ impl RoomForwarder {
         }
     }
 
+    /// The round trip to a publisher, where the shell measures it.
+    pub fn set_round_trip(&mut self, publisher: ParticipantId, rtt: Duration) {
+        if let Some(participant) = self.participants.get_mut(&publisher) {
+            participant.publisher.set_rtt(rtt);
+        }
+    }
+
     /// When [`RoomForwarder::handle_timeout`] is due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let streams = self.participants.values().flat_map(|participant| participant.publisher.streams());
-        let missing = streams.filter_map(|stream| stream.missing.poll_timeout()).min();
+        let missing = streams.filter_map(|stream| stream.nack.poll_timeout()).min();
         let arrivals = self.participants.values().filter_map(|participant| participant.publisher.arrivals_due()).min();
         let encodings = self.tracks.values().flat_map(|track| track.encodings.iter());
         let keyframes = encodings.filter_map(|state| state.keyframes.due()).min();
@@ -172,21 +182,20 @@ impl RoomForwarder {
         let sender = self.ssrc;
         let mut requests = Vec::new();
         for (&id, participant) in &mut self.participants {
-            let mut packets = Vec::new();
             for stream in participant.publisher.streams_mut() {
-                let lost = stream.missing.poll(now);
-                if !lost.is_empty() {
-                    self.counters.nacks_sent += lost.len() as u64;
-                    packets.push(RtcpPacket::Nack { sender, media: stream.ssrc, lost });
-                }
+                // Whatever a stream lacks, its subscribers lack too.
+                let lost = stream.nack.handle_timeout(now, |_| true);
+                self.counters.nacks_sent += lost.len() as u64;
+                let media = stream.ssrc;
+                let nack = |lost: &[SeqNo]| (id, RtcpPacket::Nack { sender, media, lost: lost.to_vec() });
+                requests.extend(lost.chunks(NACK_CHUNK).map(nack));
             }
-            packets.extend(participant.publisher.poll_arrivals(now, sender).map(RtcpPacket::TransportCc));
-            if !packets.is_empty() {
-                requests.push((id, packets));
+            while let Some(feedback) = participant.publisher.poll_arrivals(now, sender) {
+                requests.push((id, RtcpPacket::TransportCc(feedback)));
             }
         }
-        for (id, packets) in requests {
-            self.send(id, Direction::Publish, packets);
+        for (id, packet) in requests {
+            self.send(id, Direction::Publish, vec![packet]);
         }
     }
 

@@ -356,7 +356,7 @@ fn a_loss_on_the_publishers_leg_is_asked_for_and_repaired() {
     room.camera_at(SeqNo(10), frame(0, 1, true)).unwrap();
     room.camera_at(SeqNo(12), frame(0, 3, false)).unwrap();
     let before = room.drain();
-    room.pass(5);
+    room.pass(20);
     let asked: Vec<_> = room.rtcp().into_iter().filter(|rtcp| matches!(rtcp.packets[0], RtcpPacket::Nack { .. })).collect();
     assert!(matches!(&asked[0].packets[0], RtcpPacket::Nack { media: Ssrc(100), lost, .. } if lost == &[SeqNo(11)]));
     let lost = camera_header(SeqNo(500), frame(0, 2, false));

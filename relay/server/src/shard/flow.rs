@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use segue_forward::{Direction, ForwardEvent, RtcpOut};
-use segue_media::heartbeat::Heartbeats;
+use segue_media::heartbeat::{HeartbeatEvent, Heartbeats};
 use segue_media::packet::{RtcpPacket, parse_compound, write_compound};
 use segue_model::Ssrc;
 
@@ -129,9 +129,13 @@ impl Shard {
         let Ok(packets) = parse_compound(compound) else { return };
         let Some(session) = self.sessions.get_mut(key) else { return };
         let (room, participant, kind) = (session.room, session.participant, session.kind);
+        let mut round_trip = None;
         for packet in &packets {
             if let (RtcpPacket::Heartbeat(heartbeat), Some(heartbeats)) = (packet, &mut session.heartbeats) {
                 heartbeats.handle_heartbeat(now, heartbeat);
+                if let Some(HeartbeatEvent::Heard { rtt }) = heartbeats.poll_event() {
+                    round_trip = rtt;
+                }
             }
         }
         self.schedule(key);
@@ -140,6 +144,9 @@ impl Shard {
             TransportKind::Subscriber => Direction::Subscribe,
         };
         if let Some(room_state) = self.rooms.get_mut(&room) {
+            if let Some(rtt) = round_trip.filter(|_| kind == TransportKind::Publisher) {
+                room_state.forwarder.set_round_trip(participant, rtt);
+            }
             room_state.forwarder.handle_rtcp(now, participant, direction, &packets);
             self.touched.insert(room);
             self.forward(now, sender, room);
