@@ -44,7 +44,7 @@ pub use event::{ConnectionState, Edge, LeaveReason, PathInfo, Reliability, RoomE
 pub use options::{IceOptions, Interfaces, RoomOptions, TokenProvider};
 pub use room::{LocalParticipant, RemoteParticipant, RemoteTrack, Room, TrackOptions, TrackPublication};
 pub use runtime::block_on;
-pub use source::{AudioSource, EncodedSource, Encoding, LocalTrack, VideoOptions, VideoSource};
+pub use source::{AudioSource, EncodedSource, Encoding, LocalTrack, VideoContent, VideoOptions, VideoSource};
 pub use stats::{EdgeStats, LegEnd, LegStats, PublicationStats, RoomStats, TrackStats};
 pub use stream::FrameStream;
 

@@ -12,7 +12,7 @@ use segue_media::packet::AudioLevel;
 use segue_model::{DataRate, EncodingId, LayerId, TrackKind};
 use tokio::sync::mpsc;
 
-use crate::source::{AudioInput, EncodedInput, LocalTrack, VideoInput, VideoOptions};
+use crate::source::{AudioInput, EncodedInput, LocalTrack, VideoContent, VideoInput, VideoOptions};
 
 /// Loss the voice encoder prepares for, in percent, so that a lost packet can be rebuilt from the next one.
 const EXPECTED_LOSS: u8 = 10;
@@ -24,13 +24,14 @@ const STEREO_RATE: DataRate = DataRate::kbps(64);
 /// A frame of a source, for the room's task.
 #[derive(Debug)]
 pub(crate) struct Encoded {
-    /// Names the source within its room.
+    /// Names the publication.
     pub(crate) source: u64,
     pub(crate) frame: EncodedFrame,
 }
 
 /// A published source and the thread that drains it. Dropping it ends the thread.
 pub(crate) struct Feed {
+    source: u64,
     input: FeedInput,
     shared: Arc<FeedShared>,
 }
@@ -76,26 +77,26 @@ impl Feed {
                     Some(encoder) => encoder,
                     None => Box::new(H264Ladder::new(ladder(&video.input.options))?),
                 };
-                video.input.frames.set_open(true);
+                video.input.frames.open(source);
                 let input = video.input.clone();
                 spawn("segue-video", move || encode_video(&input, encoder, &outlet))?;
                 FeedInput::Video(video.input.clone())
             }
             LocalTrack::Audio(audio) => {
                 let encoder = OpusEncoder::new(voice(&audio.input))?;
-                audio.input.frames.set_open(true);
+                audio.input.frames.open(source);
                 let input = audio.input.clone();
                 spawn("segue-audio", move || encode_audio(&input, encoder, &outlet))?;
                 FeedInput::Audio(audio.input.clone())
             }
             LocalTrack::Encoded(encoded) => {
-                encoded.input.frames.set_open(true);
+                encoded.input.frames.open(source);
                 let input = encoded.input.clone();
                 spawn("segue-frames", move || pass_encoded(&input, &outlet))?;
                 FeedInput::Encoded(encoded.input.clone())
             }
         };
-        Ok(Self { input, shared })
+        Ok(Self { source, input, shared })
     }
 
     /// The next frame of an encoding is to be a keyframe.
@@ -138,9 +139,9 @@ impl Feed {
 impl Drop for Feed {
     fn drop(&mut self) {
         match &self.input {
-            FeedInput::Video(input) => input.frames.set_open(false),
-            FeedInput::Audio(input) => input.frames.set_open(false),
-            FeedInput::Encoded(input) => input.frames.set_open(false),
+            FeedInput::Video(input) => input.frames.close(self.source),
+            FeedInput::Audio(input) => input.frames.close(self.source),
+            FeedInput::Encoded(input) => input.frames.close(self.source),
         }
     }
 }
@@ -150,6 +151,10 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), EncodeE
 }
 
 fn ladder(options: &VideoOptions) -> LadderConfig {
+    let (usage, frame_skip) = match options.content {
+        VideoContent::Camera => (Usage::Camera, false),
+        VideoContent::Screen => (Usage::Screen, true),
+    };
     let encodings = options.encodings();
     let rungs = encodings.iter().enumerate().map(|(number, encoding)| Rung {
         encoding: EncodingId(number as u8),
@@ -157,7 +162,7 @@ fn ladder(options: &VideoOptions) -> LadderConfig {
         frame_rate: options.frame_rate,
         active: true,
     });
-    LadderConfig { usage: Usage::Camera, frame_skip: false, rungs: rungs.collect() }
+    LadderConfig { usage, frame_skip, rungs: rungs.collect() }
 }
 
 fn voice(input: &AudioInput) -> OpusEncoderConfig {
@@ -185,8 +190,8 @@ impl Outlet {
 }
 
 fn encode_video(input: &VideoInput, mut encoder: Box<dyn VideoEncoder>, outlet: &Outlet) {
-    while input.frames.is_open() {
-        let Some(frame) = input.frames.pop() else { continue };
+    while input.frames.is_owned_by(outlet.source) {
+        let Some(frame) = input.frames.pop(outlet.source) else { continue };
         if !steer(encoder.as_mut(), &outlet.shared) {
             continue;
         }
@@ -227,8 +232,8 @@ fn video_frame(picture: EncodedVideo) -> EncodedFrame {
 }
 
 fn encode_audio(input: &AudioInput, mut encoder: OpusEncoder, outlet: &Outlet) {
-    while input.frames.is_open() {
-        let Some(frame) = input.frames.pop() else { continue };
+    while input.frames.is_owned_by(outlet.source) {
+        let Some(frame) = input.frames.pop(outlet.source) else { continue };
         if outlet.shared.controls().muted {
             continue;
         }
@@ -258,8 +263,8 @@ fn audio_frame(sound: EncodedAudio) -> EncodedFrame {
 }
 
 fn pass_encoded(input: &EncodedInput, outlet: &Outlet) {
-    while input.frames.is_open() {
-        let Some(frame) = input.frames.pop() else { continue };
+    while input.frames.is_owned_by(outlet.source) {
+        let Some(frame) = input.frames.pop(outlet.source) else { continue };
         if !outlet.shared.controls().muted && !outlet.send(frame) {
             return;
         }

@@ -7,7 +7,7 @@ use segue_media::frame::ReceivedFrame;
 use segue_media::merge::{LegId, MergeOutcome};
 use segue_media::packet::MediaPacket;
 use segue_media::receiver::{AudioPull, ReceiverEvent};
-use segue_model::{Path, TrackId, TrackKind};
+use segue_model::{Path, TrackId, TrackKind, TrackSource};
 use segue_session::peer::LegKey;
 
 use super::Driver;
@@ -202,8 +202,28 @@ impl Driver {
             self.receiver.allow(leg.id(), id);
         }
         self.remotes.insert(id, Remote::new(track));
+        self.pair(track);
         if track.kind() == TrackKind::Audio && self.next_pull.is_none() {
             self.next_pull = Some(now);
+        }
+    }
+
+    /// Plays pictures in step with the sound that belongs to them.
+    fn pair(&mut self, track: &RemoteTrack) {
+        let partner = match track.source() {
+            TrackSource::Microphone => TrackSource::Camera,
+            TrackSource::Camera => TrackSource::Microphone,
+            TrackSource::Screen => TrackSource::ScreenAudio,
+            TrackSource::ScreenAudio => TrackSource::Screen,
+        };
+        let view = self.shared.view();
+        let other = view.tracks.values().find(|other| {
+            other.participant() == track.participant() && other.source() == partner && other.kind() != track.kind()
+        });
+        match (other, track.kind()) {
+            (Some(other), TrackKind::Audio) => self.receiver.synchronise(track.id(), other.id()),
+            (Some(other), TrackKind::Video) => self.receiver.synchronise(other.id(), track.id()),
+            (None, _) => {}
         }
     }
 

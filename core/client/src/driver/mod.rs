@@ -62,6 +62,9 @@ const LEAVE_TIME: Duration = Duration::from_millis(800);
 /// The longest the task sleeps: housekeeping of meters and streams.
 const MAX_SLEEP: Duration = Duration::from_millis(500);
 
+/// Age at which the application's view of paths is renewed.
+const PATHS_INTERVAL: Duration = Duration::from_millis(250);
+
 /// What this SDK says it is.
 const CLIENT: &str = concat!("segue-rust/", env!("CARGO_PKG_VERSION"));
 
@@ -120,7 +123,6 @@ struct Driver {
     next_link: u64,
     publications: BTreeMap<TrackId, Publication>,
     pending: BTreeMap<u32, Pending>,
-    next_source: u64,
     remotes: BTreeMap<TrackId, Remote>,
     inlets: Inlets,
     seeds: Seeds,
@@ -137,6 +139,8 @@ struct Driver {
     leave_by: Option<Instant>,
     ended: bool,
     faults: Faults,
+    /// When what the application sees of paths is taken afresh, if nothing happens before.
+    paths_at: Instant,
 }
 
 impl Driver {
@@ -177,7 +181,6 @@ impl Driver {
             next_link: 0,
             publications: BTreeMap::new(),
             pending: BTreeMap::new(),
-            next_source: 0,
             remotes: BTreeMap::new(),
             inlets: Inlets {
                 links: links_in,
@@ -196,6 +199,7 @@ impl Driver {
             leave_by: None,
             ended: false,
             faults: Faults::default(),
+            paths_at: clock::now(),
         };
         (Box::new(driver), Outlets { links, packets, signals, encoded, needs, tokens })
     }
@@ -265,12 +269,13 @@ impl Driver {
 
     /// Carries out everything the machines ask for, until they ask for nothing more.
     fn drain(&mut self, now: Instant) {
+        let mut changed = self.paths_at <= now;
         loop {
             let mut busy = false;
             // Events first: a publication has to exist before it is routed.
             while let Some(event) = self.machine.poll_event() {
                 self.handle_event(now, event);
-                busy = true;
+                (busy, changed) = (true, true);
             }
             while let Some(command) = self.machine.poll_command() {
                 self.execute(now, command);
@@ -282,7 +287,10 @@ impl Driver {
                 break;
             }
         }
-        self.shared.view().paths = self.machine.path_info();
+        if changed {
+            self.paths_at = now + PATHS_INTERVAL;
+            self.shared.view().paths = self.machine.path_info();
+        }
     }
 
     /// When the next machine has something to do.

@@ -1,7 +1,7 @@
 //! What we send: publications, their frames and where these go.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use segue_media::source::SourceSender;
@@ -20,6 +20,9 @@ const SILENCE: Duration = Duration::from_millis(100);
 
 /// Probes of a silent source: 50 a second, as often as voice would come.
 const PROBE_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Numbers publications over all rooms of the process, because a source may be published in another one later.
+static SOURCES: AtomicU64 = AtomicU64::new(1);
 
 /// A track the relay has not answered for.
 pub(super) struct Pending {
@@ -73,8 +76,7 @@ impl Driver {
     pub(super) fn begin_publication(&mut self, request: u32, track: &TrackInfo) {
         let now = crate::clock::now();
         let Some(Pending { source, muted, reply }) = self.pending.remove(&request) else { return };
-        self.next_source += 1;
-        let number = self.next_source;
+        let number = SOURCES.fetch_add(1, Ordering::Relaxed);
         let feed = match Feed::start(number, &source, self.inlets.encoded.clone()) {
             Ok(feed) => feed,
             Err(error) => {

@@ -5,6 +5,7 @@ mod remote;
 pub(crate) mod request;
 pub(crate) mod shared;
 
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -37,6 +38,12 @@ pub struct Room {
 
 /// Leaves when the last handle is gone.
 struct LeaveGuard(Arc<Shared>);
+
+impl fmt::Debug for Room {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Room").field("name", &self.name()).finish_non_exhaustive()
+    }
+}
 
 impl Drop for LeaveGuard {
     fn drop(&mut self) {

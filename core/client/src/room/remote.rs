@@ -9,8 +9,11 @@ use segue_media::frame::ReceivedFrame;
 use segue_model::{ParticipantId, Quality, TrackId, TrackKind, TrackSource};
 use segue_session::peer::{EncodingInfo, ParticipantInfo, TrackInfo};
 
+use super::Room;
 use super::request::Request;
 use super::shared::Shared;
+use crate::error::Error;
+use crate::stats::TrackStats;
 use crate::stream::{FrameSink, FrameStream, frames};
 
 /// Decoded pictures that may wait for the application: more would be stale, and each holds a buffer of the pool.
@@ -208,6 +211,16 @@ impl RemoteTrack {
         if let Some(room) = self.room.upgrade() {
             let _ = room.requests.try_send(Request::Subscribe { track: self.id(), quality });
         }
+    }
+
+    /// What the track measures.
+    ///
+    /// # Errors
+    /// [`Error::Left`], [`Error::NoTrack`].
+    pub async fn stats(&self) -> Result<TrackStats, Error> {
+        let room = self.room.upgrade().ok_or(Error::Left)?;
+        let stats = Room::request_stats(&room).await?;
+        stats.tracks.into_iter().find(|stats| stats.track == self.id()).ok_or(Error::NoTrack)
     }
 
     pub(crate) fn inner(&self) -> &Arc<TrackInner> {

@@ -17,20 +17,20 @@ struct State<T> {
     items: VecDeque<T>,
     capacity: usize,
     dropped: u64,
-    /// Somebody takes items: before a source is published, what it captures goes nowhere.
-    open: bool,
+    /// The publication that takes items: before a source is published, what it captures goes nowhere.
+    owner: Option<u64>,
 }
 
 impl<T> Input<T> {
     pub(crate) fn new(capacity: usize) -> Self {
-        let state = State { items: VecDeque::with_capacity(capacity), capacity, dropped: 0, open: false };
+        let state = State { items: VecDeque::with_capacity(capacity), capacity, dropped: 0, owner: None };
         Self { state: Mutex::new(state), ready: Condvar::new() }
     }
 
     /// Adds an item; false, and nothing is kept, while nobody takes items.
     pub(crate) fn push(&self, item: T) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if !state.open {
+        if state.owner.is_none() {
             return false;
         }
         if state.items.len() >= state.capacity {
@@ -43,27 +43,45 @@ impl<T> Input<T> {
         true
     }
 
-    /// The oldest item, waited for a while.
-    pub(crate) fn pop(&self) -> Option<T> {
+    /// The oldest item, waited for a while; `None` at once where another publication owns the source.
+    pub(crate) fn pop(&self, owner: u64) -> Option<T> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut state, _) = self
             .ready
-            .wait_timeout_while(state, IDLE, |state| state.items.is_empty() && state.open)
+            .wait_timeout_while(state, IDLE, |state| state.items.is_empty() && state.owner == Some(owner))
             .unwrap_or_else(PoisonError::into_inner);
-        state.items.pop_front()
+        if state.owner == Some(owner) { state.items.pop_front() } else { None }
     }
 
-    /// Somebody takes items from now on, or nobody does any more.
-    pub(crate) fn set_open(&self, open: bool) {
+    /// A publication takes the items from now on.
+    pub(crate) fn open(&self, owner: u64) {
+        self.set_owner(|_| Some(owner));
+    }
+
+    /// A publication takes no more items; another one that took over meanwhile is not disturbed.
+    pub(crate) fn close(&self, owner: u64) {
+        self.set_owner(|present| present.filter(|present| *present != owner));
+    }
+
+    /// Whether anybody takes items.
+    pub(crate) fn is_open(&self) -> bool {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).owner.is_some()
+    }
+
+    /// Whether this publication takes the items.
+    pub(crate) fn is_owned_by(&self, owner: u64) -> bool {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).owner == Some(owner)
+    }
+
+    fn set_owner(&self, change: impl FnOnce(Option<u64>) -> Option<u64>) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.open = open;
-        state.items.clear();
+        let owner = change(state.owner);
+        if state.owner != owner {
+            state.owner = owner;
+            state.items.clear();
+        }
         drop(state);
         self.ready.notify_all();
-    }
-
-    pub(crate) fn is_open(&self) -> bool {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).open
     }
 
     /// Items dropped so far.

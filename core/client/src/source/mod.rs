@@ -11,7 +11,7 @@ use segue_session::peer::EncodingInfo;
 pub use audio::AudioSource;
 pub use encoded::EncodedSource;
 pub use segue_session::peer::EncodingInfo as Encoding;
-pub use video::{VideoOptions, VideoSource};
+pub use video::{VideoContent, VideoOptions, VideoSource};
 
 pub(crate) use audio::AudioInput;
 pub(crate) use encoded::EncodedInput;

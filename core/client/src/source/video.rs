@@ -25,6 +25,16 @@ const MAX_KBPS: u64 = 4_000;
 /// An encoding smaller than this on its longer side is not made.
 const MIN_LONG_SIDE: u32 = 160;
 
+/// What pictures show.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum VideoContent {
+    /// Faces and rooms: every picture is sent, coarser if need be.
+    #[default]
+    Camera,
+    /// Text and windows: sharp, at the cost of pictures left out.
+    Screen,
+}
+
 /// How pictures are encoded.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct VideoOptions {
@@ -38,13 +48,21 @@ pub struct VideoOptions {
     pub encodings: u8,
     /// Upper end of the largest encoding's rate in kbit/s; 0: chosen by size and frame rate.
     pub max_kbps: u32,
+    /// What the pictures show.
+    pub content: VideoContent,
 }
 
 impl VideoOptions {
     /// Pictures of this size and frequency, in as many encodings as make sense.
     #[must_use]
     pub const fn new(width: u32, height: u32, frame_rate: f32) -> Self {
-        Self { width, height, frame_rate, encodings: MAX_ENCODINGS as u8, max_kbps: 0 }
+        Self { width, height, frame_rate, encodings: MAX_ENCODINGS as u8, max_kbps: 0, content: VideoContent::Camera }
+    }
+
+    /// A shared screen of this size and frequency, in one encoding.
+    #[must_use]
+    pub const fn screen(width: u32, height: u32, frame_rate: f32) -> Self {
+        Self { width, height, frame_rate, encodings: 1, max_kbps: 0, content: VideoContent::Screen }
     }
 
     /// The encodings these options make, largest first.
