@@ -42,7 +42,7 @@ mod stream;
 pub use error::{DataError, EncodeError, Error, UrlError};
 pub use event::{ConnectionState, Edge, LeaveReason, PathInfo, Reliability, RoomEvent, Speaker};
 pub use options::{IceOptions, Interfaces, RoomOptions, TokenProvider};
-pub use room::{LocalParticipant, RemoteParticipant, RemoteTrack, Room, TrackOptions, TrackPublication};
+pub use room::{LocalParticipant, PlayedAudio, Playout, RemoteParticipant, RemoteTrack, Room, TrackOptions, TrackPublication};
 pub use runtime::block_on;
 pub use source::{AudioSource, EncodedSource, Encoding, LocalTrack, VideoContent, VideoOptions, VideoSource};
 pub use stats::{EdgeStats, LegEnd, LegStats, PublicationStats, RoomStats, TrackStats};

@@ -14,7 +14,7 @@ use segue_media::frame::ReceivedFrame;
 use segue_model::{MediaTime, TrackId, TrackKind};
 use tokio::sync::mpsc;
 
-use crate::room::TrackInner;
+use crate::room::{PlayedAudio, Playout, TrackInner};
 
 /// Frames that may wait for a decoder: two thirds of a second of video. A decoder further behind than that is better off at the
 /// next keyframe.
@@ -121,49 +121,56 @@ fn decode_audio(track: &TrackInner, queue: &Receiver<Job>) {
         if let Sound::Frame(frame) = &sound {
             time = frame.frame.time;
         }
-        let frame = match play(&mut decoder, sound, time, track) {
-            Ok(frame) => frame,
+        let (frame, playout) = match play(&mut decoder, sound, time, track) {
+            Ok(played) => played,
             Err(error) => {
                 track.counters.undecoded.fetch_add(1, Ordering::Relaxed);
                 tracing::debug!(%error, "sound not decoded");
-                decoder.conceal(time).unwrap_or_else(|_| AudioFrame::silence(Channels::Mono, time))
+                let frame = decoder.conceal(time).unwrap_or_else(|_| AudioFrame::silence(Channels::Mono, time));
+                (frame, Playout::Concealed)
             }
         };
         time = MediaTime(time.0 + frame.length() as u64);
-        deliver(track, frame);
+        deliver(track, frame, playout);
     }
 }
 
-fn play(decoder: &mut OpusDecoder, sound: Sound, time: MediaTime, track: &TrackInner) -> Result<AudioFrame, DecodeError> {
+fn play(
+    decoder: &mut OpusDecoder,
+    sound: Sound,
+    time: MediaTime,
+    track: &TrackInner,
+) -> Result<(AudioFrame, Playout), DecodeError> {
     let counters = &track.counters;
     match sound {
         Sound::Frame(frame) => {
             let decoded = decoder.decode(&frame.frame.payload, time)?;
             counters.decoded.fetch_add(1, Ordering::Relaxed);
-            Ok(decoded)
+            Ok((decoded, Playout::Decoded))
         }
         Sound::Recover(next) => {
             counters.concealed.fetch_add(1, Ordering::Relaxed);
             counters.recovered.fetch_add(1, Ordering::Relaxed);
-            decoder.decode_fec(&next, time)
+            Ok((decoder.decode_fec(&next, time)?, Playout::Recovered))
         }
         Sound::Conceal => {
             counters.concealed.fetch_add(1, Ordering::Relaxed);
-            decoder.conceal(time)
+            Ok((decoder.conceal(time)?, Playout::Concealed))
         }
-        Sound::Silence => Ok(AudioFrame::silence(Channels::Mono, time)),
+        Sound::Silence => Ok((AudioFrame::silence(Channels::Mono, time), Playout::Silence)),
     }
 }
 
 /// Delivers in frames of 20 ms, though a packet may hold more.
-fn deliver(track: &TrackInner, frame: AudioFrame) {
+fn deliver(track: &TrackInner, frame: AudioFrame, playout: Playout) {
     if frame.length() <= FRAME_SAMPLES {
-        track.deliver_sound(&frame);
+        track.deliver_sound(&PlayedAudio { frame, playout });
         return;
     }
     let width = frame.channels.count();
     for (index, samples) in frame.samples.chunks(FRAME_SAMPLES * width).enumerate() {
         let time = MediaTime(frame.time.0 + (index * FRAME_SAMPLES) as u64);
-        track.deliver_sound(&AudioFrame { time, channels: frame.channels, samples: samples.to_vec() });
+        let frame = AudioFrame { time, channels: frame.channels, samples: samples.to_vec() };
+        track.deliver_sound(&PlayedAudio { frame, playout });
     }
 }

@@ -1,6 +1,7 @@
 //! A room as its application sees it.
 
 mod local;
+mod played;
 mod remote;
 pub(crate) mod request;
 pub(crate) mod shared;
@@ -20,6 +21,7 @@ use crate::stats::RoomStats;
 use crate::stream::FrameStream;
 
 pub use local::{LocalParticipant, TrackOptions, TrackPublication};
+pub use played::{PlayedAudio, Playout};
 pub use remote::{RemoteParticipant, RemoteTrack};
 pub use request::Fault;
 

@@ -4,12 +4,13 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use segue_codec::{AudioFrame, VideoFrame};
+use segue_codec::VideoFrame;
 use segue_media::frame::ReceivedFrame;
 use segue_model::{ParticipantId, Quality, TrackId, TrackKind, TrackSource};
 use segue_session::peer::{EncodingInfo, ParticipantInfo, TrackInfo};
 
 use super::Room;
+use super::played::PlayedAudio;
 use super::request::Request;
 use super::shared::Shared;
 use crate::error::Error;
@@ -108,7 +109,7 @@ pub(crate) struct TrackInner {
 #[derive(Default)]
 struct Sinks {
     pictures: Vec<FrameSink<VideoFrame>>,
-    sound: Vec<FrameSink<AudioFrame>>,
+    sound: Vec<FrameSink<PlayedAudio>>,
     encoded: Vec<FrameSink<ReceivedFrame>>,
 }
 
@@ -191,7 +192,7 @@ impl RemoteTrack {
     /// Decoded sound from now on, 20 ms at a time, losses made up for: one frame every 20 ms while the track sounds. Empty for
     /// video.
     #[must_use]
-    pub fn audio_frames(&self) -> FrameStream<AudioFrame> {
+    pub fn audio_frames(&self) -> FrameStream<PlayedAudio> {
         self.attach(MAX_SOUND, TrackKind::Audio, |sinks| &mut sinks.sound)
     }
 
@@ -274,7 +275,7 @@ impl TrackInner {
         self.sinks().pictures.retain(|sink| sink.push(picture.clone()));
     }
 
-    pub(crate) fn deliver_sound(&self, sound: &AudioFrame) {
+    pub(crate) fn deliver_sound(&self, sound: &PlayedAudio) {
         self.sinks().sound.retain(|sink| sink.push(sound.clone()));
     }
 
