@@ -40,6 +40,12 @@ struct Watch {
     told: bool,
 }
 
+impl Watch {
+    fn has_heard(&self) -> bool {
+        if self.switch { self.switched } else { self.detectors.values().all(Detector::is_ready) }
+    }
+}
+
 /// One edge, seen by its subscriber.
 #[derive(Debug)]
 pub struct Incoming {
@@ -107,10 +113,10 @@ impl Incoming {
         }
     }
 
-    /// A move is being watched on `path`.
+    /// Everything was heard and the publisher has not been told: [`Incoming::poll_ready`] may have something.
     #[must_use]
-    pub fn watches(&self, path: Path) -> bool {
-        self.watch.as_ref().is_some_and(|watch| watch.path == path && !watch.told)
+    pub fn has_heard(&self) -> bool {
+        self.watch.as_ref().is_some_and(|watch| !watch.told && watch.has_heard())
     }
 
     /// A track fell silent or went away: nothing is awaited from it.
@@ -130,7 +136,7 @@ impl Incoming {
     /// Whether the publisher is to be told now, once for each prepare. `up`: the leg of the watched path is.
     pub fn poll_ready(&mut self, up: impl FnOnce(Path) -> bool) -> Option<Ready> {
         let watch = self.watch.as_mut().filter(|watch| !watch.told)?;
-        let heard = if watch.switch { watch.switched } else { watch.detectors.values().all(Detector::is_ready) };
+        let heard = watch.has_heard();
         let proven = !watch.detectors.is_empty() || up(watch.path);
         (heard && proven).then(|| {
             watch.told = true;

@@ -68,6 +68,8 @@ pub struct Outgoing {
     since: Instant,
     /// The path has been up at some time.
     proven: bool,
+    /// The first path has had its time.
+    impatient: bool,
     /// Not to be moved by wish before this.
     retry_at: Option<Instant>,
     return_delay: Duration,
@@ -85,6 +87,7 @@ impl Outgoing {
             overlap: None,
             since: now,
             proven: false,
+            impatient: false,
             retry_at: None,
             return_delay: RETURN_DELAY,
             outputs: VecDeque::new(),
@@ -147,6 +150,8 @@ impl Outgoing {
     /// Compares what is with what should be; called whenever either may have changed and when time is due.
     pub fn reconcile(&mut self, now: Instant, wish: EdgeWish<'_>, states: PathStates) {
         self.proven |= states.is_up(self.path);
+        self.impatient |= self.since + FIRST_PATH_PATIENCE <= now;
+        self.retry_at = self.retry_at.filter(|at| *at > now);
         match self.overlap.take() {
             Some(overlap) => self.reconcile_overlap(now, overlap, wish, states),
             None => self.reconcile_settled(now, wish, states),
@@ -176,7 +181,7 @@ impl Outgoing {
         if !states.is_up(self.path) {
             let barred = states.of(self.path) == PathState::Barred;
             // A path that never was up gets its time, unless the room wants the other one anyhow.
-            let patient = !self.proven && !barred && wish.path == self.path && now < self.since + FIRST_PATH_PATIENCE;
+            let patient = !self.proven && !barred && wish.path == self.path && !self.impatient;
             if states.is_up(other) && !patient {
                 let epoch = wish.epoch;
                 if self.proven && wish.path == self.path {
@@ -188,8 +193,7 @@ impl Outgoing {
             }
             return;
         }
-        let waits = self.retry_at.is_some_and(|at| now < at);
-        if wish.path == other && states.is_up(other) && !waits {
+        if wish.path == other && states.is_up(other) && self.retry_at.is_none() {
             self.begin(now, wish);
         }
     }
@@ -275,8 +279,10 @@ impl Outgoing {
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.overlap {
             Some(overlap) => Some(overlap.resend_at.min(overlap.since + LAGGARD)),
-            None if !self.proven => [Some(self.since + FIRST_PATH_PATIENCE), self.retry_at].into_iter().flatten().min(),
-            None => self.retry_at,
+            None => {
+                let patience = (!self.proven && !self.impatient).then(|| self.since + FIRST_PATH_PATIENCE);
+                patience.into_iter().chain(self.retry_at).min()
+            }
         }
     }
 

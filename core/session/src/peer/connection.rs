@@ -98,6 +98,11 @@ impl Connection {
         matches!(self.session, Session::Live | Session::Lost | Session::Resuming)
     }
 
+    /// How long a lost session is held.
+    pub fn resume_window(&self) -> Duration {
+        self.resume_window
+    }
+
     /// Up to a quarter of `wait` less, so that clients of one relay do not return together (splitmix64).
     fn jittered(&mut self, wait: Duration) -> Duration {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -303,6 +308,8 @@ impl PeerMachine {
                 self.lose_connection(now);
             }
             (Session::Joining, _) => self.end(LeaveReason::Refused, code, error.message),
+            // Somebody or something left while we spoke of it.
+            (_, ErrorCode::UnknownParticipant | ErrorCode::UnknownTrack) => {}
             _ => self.events.push_back(PeerEvent::ServerError { code, message: error.message }),
         }
     }

@@ -10,7 +10,7 @@ use segue_wire::proto::{self, client_frame};
 use super::signals::Carriers;
 use super::{Command, LegEvent, LegKey, LegPlan, LinkState, PeerMachine, SectionPlan, convert};
 use crate::dialog::{self, Dialog, DialogOutput, Role};
-use crate::handover::HeartbeatWatch;
+use crate::handover::{FIRST_PATH_PATIENCE, HeartbeatWatch};
 use crate::sdp;
 
 /// A leg silent for so long restarts ICE; before that the other path carries the media anyhow.
@@ -66,6 +66,8 @@ pub(super) struct Leg {
     rebuilds: u32,
     /// The last state reported to others: up or not.
     reported_up: Option<bool>,
+    /// A leg that is not up by then is news too.
+    report_at: Option<Instant>,
     sections: Vec<SectionPlan>,
 }
 
@@ -147,6 +149,7 @@ impl PeerMachine {
             repair: (role != Role::Answerer).then_some((now + CONNECT_PATIENCE, Repair::Rebuild)),
             rebuilds,
             reported_up: None,
+            report_at: Some(now + FIRST_PATH_PATIENCE),
             sections,
         };
         self.legs.insert(key, leg);
@@ -207,6 +210,7 @@ impl PeerMachine {
                 leg.signal_open = true;
                 if let LegKey::Peer(id) = key {
                     self.data.handle_path(now, id);
+                    self.tell_relay_lost(now, id);
                 }
             }
             LegEvent::SignalChannelClosed => leg.signal_open = false,
@@ -246,6 +250,7 @@ impl PeerMachine {
             let live = self.connection.is_live();
             let Some(leg) = self.legs.get_mut(&key) else { continue };
             leg.dialog.handle_timeout(now);
+            leg.report_at = leg.report_at.filter(|at| *at > now);
             if leg.watch.handle_timeout(now) {
                 leg.handle_silent(now, role);
             }
@@ -279,7 +284,7 @@ impl PeerMachine {
     pub(super) fn leg_timeout(&self) -> Option<Instant> {
         let of = |leg: &Leg| {
             let repair = leg.repair.map(|(at, _)| at);
-            [leg.dialog.poll_timeout(), leg.watch.poll_timeout(), repair].into_iter().flatten().min()
+            [leg.dialog.poll_timeout(), leg.watch.poll_timeout(), repair, leg.report_at].into_iter().flatten().min()
         };
         self.legs.values().filter_map(of).min()
     }
@@ -422,6 +427,14 @@ impl PeerMachine {
         }
     }
 
+    /// Somebody we can speak to now has not heard that we do not hear the relay.
+    fn tell_relay_lost(&mut self, now: Instant, to: ParticipantId) {
+        let lost = self.legs.get(&LegKey::RelaySubscriber).filter(|leg| leg.reported_up == Some(false));
+        if let Some(report) = lost.map(Leg::report) {
+            self.send_signal(now, Some(to), Body::LinkReport(report), Carriers::All);
+        }
+    }
+
     /// The relay said that it goes, or its connection ended for good: nothing is heard from it any more.
     pub(super) fn note_relay_gone(&mut self) {
         for key in [LegKey::RelayPublisher, LegKey::RelaySubscriber] {
@@ -482,15 +495,21 @@ impl Leg {
     /// A report where what we hear changed between something and nothing.
     fn poll_report(&mut self) -> Option<proto::LinkReport> {
         let heard = self.link == LinkState::Up && !self.watch.is_suspect();
-        // A leg that never was up is no news.
-        if self.reported_up == Some(heard) || (self.reported_up.is_none() && !heard) {
+        // One that was never up is no news before it has had its time.
+        if self.reported_up == Some(heard) || (!heard && self.report_at.is_some()) {
             return None;
         }
         self.reported_up = Some(heard);
+        self.report_at = None;
+        Some(self.report())
+    }
+
+    fn report(&self) -> proto::LinkReport {
         let state = convert::wire_link(self.link, self.watch.is_suspect());
         // One that is being repaired is lost to whoever depends on it.
+        let heard = state == i32::from(proto::LinkState::Up);
         let state = if heard { state } else { state.max(proto::LinkState::Failed.into()) };
-        Some(proto::LinkReport { peer: 0, state, rtt_us: micros(self.rtt), loss_permille: 0 })
+        proto::LinkReport { peer: 0, state, rtt_us: micros(self.rtt), loss_permille: 0 }
     }
 }
 

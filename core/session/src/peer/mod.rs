@@ -16,6 +16,8 @@ mod roster;
 mod routes;
 mod server;
 mod signals;
+#[cfg(test)]
+mod tests;
 mod topology;
 mod tracks;
 
@@ -278,9 +280,8 @@ impl PeerMachine {
         };
         let recovered = self.note_leg_media(now, leg);
         let Some(remote) = self.remotes.get_mut(&from) else { return false };
-        let watched = remote.inc.watches(path);
         remote.inc.handle_media(path, origin);
-        if watched || recovered {
+        if recovered || remote.inc.has_heard() {
             self.settle(now);
         }
         true
@@ -297,6 +298,7 @@ impl PeerMachine {
     /// Time passed.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.handle_connection_timeouts(now);
+        self.handle_absent(now);
         self.handle_leg_timeouts(now);
         self.handle_edge_timeouts(now);
         self.handle_data_timeout(now);
@@ -310,6 +312,7 @@ impl PeerMachine {
         let now = self.now?;
         let own = [
             self.connection_timeout(now),
+            self.absent_timeout(),
             self.leg_timeout(),
             self.edge_timeout(now),
             self.data.poll_timeout(),

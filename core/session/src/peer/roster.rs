@@ -62,6 +62,13 @@ pub(super) struct Remote {
     pub data: data::Incoming,
     /// Since when they can be reached by nothing while the relay is away.
     pub unreachable_since: Option<Instant>,
+    /// Since when a restarted relay does not know them: they may still be on their way back.
+    pub absent_since: Option<Instant>,
+}
+
+/// The same person's same device under the same id.
+fn is_same(known: &ParticipantInfo, wire: &proto::Participant) -> bool {
+    known.id == ParticipantId(wire.id) && known.identity == wire.identity && known.peer_id == wire.peer_id
 }
 
 impl PeerMachine {
@@ -76,14 +83,9 @@ impl PeerMachine {
         self.remotes.len() < MAX_DIRECT_ROOM && self.direct_permitted(other)
     }
 
-    /// An edge to or from somebody new, before either end has said anything.
+    /// An edge to or from somebody new, before either end has said anything: the relay assumes the same.
     fn first_path(&self, other: &ParticipantInfo) -> Path {
         if self.direct_permitted(other) { self.topology.preferred() } else { Path::Relayed }
-    }
-
-    /// The path the relay assumes before it is told one: it knows capabilities, not what both ends make of their policies.
-    fn assumed_path(&self, other: &ParticipantInfo) -> Path {
-        if self.advertises_direct() && other.direct { self.topology.preferred() } else { Path::Relayed }
     }
 
     /// Capability in Join: false where policy forbids what we could.
@@ -97,16 +99,21 @@ impl PeerMachine {
         if self.local() == Some(id) {
             return;
         }
-        if self.remotes.contains_key(&id) {
-            self.update_tracks(id, wire);
-            return;
+        match self.remotes.get_mut(&id) {
+            Some(known) if is_same(&known.info, wire) => {
+                if known.absent_since.take().is_some() {
+                    // The relay could not take our word on this edge before.
+                    known.out.tell_relay();
+                }
+                self.update_tracks(id, wire);
+                return;
+            }
+            Some(_) => self.remove_remote(id, LeaveReason::Timeout),
+            None => {}
         }
         let path = self.first_path(&info);
         let epoch = self.topology.epoch;
-        let mut out = Outgoing::new(now, path, "joined", epoch);
-        if path != self.assumed_path(&info) {
-            out.tell_relay();
-        }
+        let out = Outgoing::new(now, path, "joined", epoch);
         let remote = Remote {
             info: info.clone(),
             tracks: BTreeMap::new(),
@@ -120,6 +127,7 @@ impl PeerMachine {
             relay_lost: false,
             data: data::Incoming::default(),
             unreachable_since: None,
+            absent_since: None,
         };
         self.remotes.insert(id, remote);
         self.data.add_receiver(id);
@@ -140,21 +148,40 @@ impl PeerMachine {
         self.events.push_back(PeerEvent::ParticipantLeft { participant: id, reason });
     }
 
-    /// After a new session: what is no longer in `others` left, what is new came, and what changed its tracks says so.
-    pub(super) fn replace_roster(&mut self, now: Instant, others: &[proto::Participant]) {
-        let same = |known: &ParticipantInfo| {
-            others.iter().any(|other| {
-                ParticipantId(other.id) == known.id && other.identity == known.identity && other.peer_id == known.peer_id
-            })
-        };
-        let gone: Vec<_> =
-            self.remotes.values().map(|remote| &remote.info).filter(|info| !same(info)).map(|info| info.id).collect();
+    /// After a new session: who is no longer in `others` left, who is new came, and tracks that changed say so. `restarted`: the
+    /// relay is a new one, to which the others have yet to find their way; who has a direct leg to us is waited for.
+    pub(super) fn replace_roster(&mut self, now: Instant, others: &[proto::Participant], restarted: bool) {
+        let mut gone = Vec::new();
+        for (&id, remote) in &mut self.remotes {
+            let there = others.iter().any(|other| ParticipantId(other.id) == id && is_same(&remote.info, other));
+            let reachable = self.legs.get(&LegKey::Peer(id)).is_some_and(|leg| leg.signal_open);
+            if !there && restarted && reachable {
+                remote.absent_since.get_or_insert(now);
+            } else if !there {
+                gone.push(id);
+            }
+        }
         for id in gone {
             self.remove_remote(id, LeaveReason::Timeout);
         }
         for other in others {
             self.add_remote(now, other);
         }
+    }
+
+    /// Whoever did not find a restarted relay in the time it gives left.
+    pub(super) fn handle_absent(&mut self, now: Instant) {
+        let window = self.connection.resume_window();
+        let over = |remote: &Remote| remote.absent_since.is_some_and(|since| since + window <= now);
+        let gone: Vec<_> = self.remotes.iter().filter(|(_, remote)| over(remote)).map(|(id, _)| *id).collect();
+        for id in gone {
+            self.remove_remote(id, LeaveReason::Timeout);
+        }
+    }
+
+    pub(super) fn absent_timeout(&self) -> Option<Instant> {
+        let first = self.remotes.values().filter_map(|remote| remote.absent_since).min();
+        first.map(|since| since + self.connection.resume_window())
     }
 
     fn update_tracks(&mut self, id: ParticipantId, wire: &proto::Participant) {

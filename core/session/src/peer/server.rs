@@ -71,6 +71,7 @@ impl PeerMachine {
             self.become_somebody_else();
         }
         let known: Vec<_> = self.remotes.keys().copied().collect();
+        let restarted = self.incarnation != joined.incarnation;
         self.incarnation = joined.incarnation;
         self.mesh_max = usize::try_from(joined.mesh_max).ok().filter(|max| *max > 0).unwrap_or(DEFAULT_MESH_MAX);
         self.ice_servers = joined.ice_servers;
@@ -81,9 +82,12 @@ impl PeerMachine {
         }
         self.note_session(now, &joined.resume_token, joined.resume_window_ms);
         self.events.push_back(PeerEvent::Joined { room: joined.room, local });
-        self.open_leg(now, LegKey::RelayPublisher, OpenReason::First);
-        self.open_leg(now, LegKey::RelaySubscriber, OpenReason::First);
-        self.replace_roster(now, &joined.others);
+        for leg in [LegKey::RelayPublisher, LegKey::RelaySubscriber] {
+            // A new session counts its offers anew.
+            self.close_leg(leg);
+            self.open_leg(now, leg, OpenReason::First);
+        }
+        self.replace_roster(now, &joined.others, restarted);
         self.send_pending(now);
         self.carry_publications(now, &wire.tracks);
         if !known.is_empty() {

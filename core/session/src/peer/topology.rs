@@ -64,7 +64,8 @@ impl PeerMachine {
 
     pub(super) fn handle_topology_prepare(&mut self, now: Instant, prepare: &proto::TopologyPrepare) {
         let epoch = convert::epoch(prepare.epoch);
-        let Some(target) = convert::topology(prepare.target).filter(|_| epoch > self.topology.epoch) else { return };
+        let Some(target) = convert::topology(prepare.target).filter(|_| epoch >= self.topology.epoch) else { return };
+        // A newcomer hears of a move under way under the epoch that also says how the room stands.
         self.topology.epoch = epoch;
         self.topology.target = target;
         prepare.reason.clone_into(&mut self.topology.reason);

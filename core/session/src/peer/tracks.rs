@@ -60,12 +60,21 @@ impl PeerMachine {
         true
     }
 
-    /// Takes our tracks into a new session: those whose ids were granted stay, the others are published again.
+    /// Takes our tracks into a new session: those whose ids were granted stay, others were given a new one, the rest is published again.
     pub(super) fn carry_publications(&mut self, now: Instant, granted: &[proto::Track]) {
-        let granted: Vec<_> = granted.iter().filter_map(|track| convert::track_id(track.id)).collect();
-        let lost: Vec<_> = self.publications.keys().copied().filter(|track| !granted.contains(track)).collect();
+        let mut granted: Vec<_> = granted.iter().filter_map(convert::track).collect();
+        let (kept, lost): (Vec<_>, Vec<_>) =
+            self.publications.keys().copied().partition(|id| granted.iter().any(|track| track.id == *id));
+        granted.retain(|track| !kept.contains(&track.id));
         for old in lost {
             let Some(track) = self.publications.remove(&old) else { continue };
+            let same = |other: &TrackInfo| (other.kind, other.source, &other.name) == (track.kind, track.source, &track.name);
+            if let Some(at) = granted.iter().position(same) {
+                let new = granted.swap_remove(at).id;
+                self.publications.insert(new, TrackInfo { id: new, ..track });
+                self.events.push_back(PeerEvent::TrackRenumbered { old, new });
+                continue;
+            }
             let TrackInfo { kind, source, name, muted, encodings, .. } = track;
             self.request_publication(now, PublishRequest { kind, source, name, muted, encodings }, Some(old));
         }

@@ -1,0 +1,5 @@
+//! Calls of several participants and a relay, in virtual time.
+
+mod calls;
+mod single;
+mod world;

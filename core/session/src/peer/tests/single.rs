@@ -1,0 +1,237 @@
+//! One machine, spoken to by hand.
+
+use std::time::{Duration, Instant};
+
+use segue_model::{EncodingId, TopologyPolicy, TrackKind, TrackSource};
+use segue_wire::proto::{self, ErrorCode, client_frame, server_frame};
+
+use super::super::*;
+
+struct Lone {
+    machine: PeerMachine,
+    now: Instant,
+    seq: u64,
+}
+
+fn participant(id: u32, origin: bool) -> proto::Participant {
+    proto::Participant {
+        id,
+        identity: format!("i{id}"),
+        capabilities: Some(proto::Capabilities { origin, direct: true }),
+        ..proto::Participant::default()
+    }
+}
+
+fn epoch(counter: u64) -> Option<proto::Epoch> {
+    Some(proto::Epoch { incarnation: 1, counter })
+}
+
+impl Lone {
+    fn new(others: Vec<proto::Participant>) -> Self {
+        let mut machine = PeerMachine::new(PeerConfig {
+            seed: 1,
+            token: "token".into(),
+            name: "me".into(),
+            metadata: String::new(),
+            client: "test".into(),
+            device_key: Vec::new(),
+            policy: TopologyPolicy::Auto,
+            origin: true,
+            direct: true,
+        });
+        let now = Instant::now();
+        machine.connect(now);
+        machine.handle_carrier(now, CarrierState::Open);
+        let mut lone = Self { machine, now, seq: 0 };
+        lone.hear(server_frame::Message::Joined(proto::Joined {
+            room: "r".into(),
+            self_: Some(participant(5, true)),
+            others,
+            resume_token: "resume".into(),
+            incarnation: 1,
+            topology: Some(proto::TopologyCommit {
+                epoch: epoch(5),
+                topology: proto::Topology::Mesh.into(),
+                reason: String::new(),
+            }),
+            mesh_max: 4,
+            ..proto::Joined::default()
+        }));
+        lone
+    }
+
+    fn hear(&mut self, message: server_frame::Message) {
+        self.seq += 1;
+        self.machine.handle_server(self.now, proto::ServerFrame { seq: self.seq, ack: 0, message: Some(message) });
+    }
+
+    fn commands(&mut self) -> Vec<Command> {
+        std::iter::from_fn(|| self.machine.poll_command()).collect()
+    }
+
+    fn events(&mut self) -> Vec<PeerEvent> {
+        std::iter::from_fn(|| self.machine.poll_event()).collect()
+    }
+
+    fn publish_camera(&mut self) -> TrackId {
+        let encoding = |rid: &str| EncodingInfo { rid: rid.into(), width: 640, height: 360, max_kbps: 800 };
+        let request = PublishRequest {
+            kind: TrackKind::Video,
+            source: TrackSource::Camera,
+            name: String::new(),
+            muted: false,
+            encodings: vec![encoding("f"), encoding("h"), encoding("q")],
+        };
+        let request = self.machine.publish(self.now, request);
+        let wire = |rid: &str| proto::Encoding { rid: rid.into(), ..proto::Encoding::default() };
+        self.hear(server_frame::Message::Published(proto::Published {
+            request,
+            track: Some(proto::Track {
+                id: 9,
+                kind: proto::TrackKind::Video.into(),
+                source: proto::TrackSource::Camera.into(),
+                encodings: vec![wire("f"), wire("h"), wire("q")],
+                ..proto::Track::default()
+            }),
+        }));
+        TrackId(9)
+    }
+
+    fn up(&mut self, leg: LegKey) {
+        self.machine.handle_leg(self.now, leg, LegEvent::State(LinkState::Up));
+    }
+}
+
+fn last_route(commands: &[Command]) -> Vec<RouteLeg> {
+    let routes = commands.iter().filter_map(|command| match command {
+        Command::Route { legs, .. } => Some(legs.clone()),
+        _ => None,
+    });
+    routes.last().unwrap_or_default()
+}
+
+#[test]
+fn stale_epochs_are_ignored() {
+    let mut lone = Lone::new(Vec::new());
+    let prepare = |counter| {
+        let target = proto::Topology::Relayed.into();
+        server_frame::Message::TopologyPrepare(proto::TopologyPrepare { epoch: epoch(counter), target, reason: "old".into() })
+    };
+    lone.hear(prepare(4));
+    lone.up(LegKey::RelayPublisher);
+    lone.up(LegKey::RelaySubscriber);
+    let ready = |command: &Command| matches!(command, Command::SendServer(frame) if matches!(frame.message, Some(client_frame::Message::TopologyReady(_))));
+    assert!(!lone.commands().iter().any(ready));
+    lone.hear(prepare(6));
+    assert!(lone.commands().iter().any(ready));
+    let commit = |counter| {
+        let topology = proto::Topology::Relayed.into();
+        server_frame::Message::TopologyCommit(proto::TopologyCommit { epoch: epoch(counter), topology, reason: String::new() })
+    };
+    lone.hear(commit(5));
+    assert_eq!(lone.machine.topology(), Topology::Mesh);
+    lone.hear(commit(6));
+    assert_eq!(lone.machine.topology(), Topology::Relayed);
+}
+
+#[test]
+fn a_direct_leg_gets_one_encoding_and_the_relay_all_after_the_commit() {
+    let mut lone = Lone::new(vec![participant(7, true)]);
+    let track = lone.publish_camera();
+    let peer = ParticipantId(7);
+    for leg in [LegKey::RelayPublisher, LegKey::RelaySubscriber, LegKey::Peer(peer)] {
+        lone.up(leg);
+    }
+    let direct = |max_temporal| RouteLeg { leg: LegKey::Peer(peer), encodings: vec![EncodingId(0)], max_temporal };
+    let relayed = |encodings: &[u8]| RouteLeg {
+        leg: LegKey::RelayPublisher,
+        encodings: encodings.iter().map(|encoding| EncodingId(*encoding)).collect(),
+        max_temporal: None,
+    };
+    assert_eq!(last_route(&lone.commands()), [direct(None)]);
+    let target = proto::Topology::Relayed.into();
+    lone.hear(server_frame::Message::TopologyPrepare(proto::TopologyPrepare { epoch: epoch(6), target, reason: "big".into() }));
+    assert_eq!(last_route(&lone.commands()), [relayed(&[0]), direct(None)]);
+    lone.now += Duration::from_millis(300);
+    lone.machine.handle_timeout(lone.now);
+    assert_eq!(last_route(&lone.commands()), [relayed(&[0]), direct(Some(0))]);
+    let ready = proto::EdgeReady { epoch: epoch(6), path: proto::Path::Relayed.into() };
+    let body = proto::SignalBody { body: Some(proto::signal_body::Body::EdgeReady(ready)) };
+    let signal = proto::Signal { from: 7, to: 5, number: 1, body: prost::Message::encode_to_vec(&body) };
+    lone.hear(server_frame::Message::Signal(signal));
+    assert_eq!(last_route(&lone.commands()), [relayed(&[0, 1, 2])]);
+    lone.machine.unpublish(lone.now, track);
+    assert_eq!(last_route(&lone.commands()), []);
+}
+
+#[test]
+fn keyframe_requests_are_coalesced_and_none_is_lost() {
+    let mut lone = Lone::new(vec![participant(7, true)]);
+    let track = lone.publish_camera();
+    lone.events();
+    let ask = LegEvent::KeyframeRequested { track, encoding: EncodingId(0) };
+    for _ in 0..5 {
+        lone.machine.handle_leg(lone.now, LegKey::RelayPublisher, ask.clone());
+    }
+    let wanted = PeerEvent::KeyframeRequested { track, encoding: EncodingId(0) };
+    assert_eq!(lone.events(), [wanted.clone()]);
+    lone.now += Duration::from_millis(500);
+    lone.machine.handle_timeout(lone.now);
+    assert_eq!(lone.events(), [wanted]);
+    lone.now += Duration::from_millis(500);
+    lone.machine.handle_timeout(lone.now);
+    assert!(lone.events().is_empty());
+}
+
+#[test]
+fn a_refused_join_ends_it_with_the_code() {
+    let mut machine = Lone::new(Vec::new()).machine;
+    let now = Instant::now();
+    let _ = std::iter::from_fn(|| machine.poll_event()).count();
+    let goodbye = proto::Goodbye {
+        reason: proto::LeaveReason::Replaced.into(),
+        code: ErrorCode::Replaced.into(),
+        message: "elsewhere".into(),
+        retry_after_ms: 0,
+    };
+    machine.handle_server(now, proto::ServerFrame { seq: 2, ack: 0, message: Some(server_frame::Message::Goodbye(goodbye)) });
+    let ConnectionState::Disconnected { code, .. } = machine.state() else { panic!("not over") };
+    assert_eq!(*code, ErrorCode::Replaced);
+    assert!(std::iter::from_fn(|| machine.poll_command()).any(|command| command == Command::DisconnectServer));
+    assert_eq!(machine.poll_timeout(), None);
+}
+
+#[test]
+fn a_browser_gets_a_section_for_each_track() {
+    let mut lone = Lone::new(vec![participant(7, false)]);
+    let opened = lone.commands().into_iter().find_map(|command| match command {
+        Command::OpenLeg { leg: LegKey::Peer(_), plan } => Some(plan),
+        _ => None,
+    });
+    assert!(opened.is_some_and(|plan| !plan.merge && plan.sections.is_empty()));
+    lone.publish_camera();
+    let sections = lone.commands().into_iter().find_map(|command| match command {
+        Command::SetSections { sections, .. } => Some(sections),
+        _ => None,
+    });
+    assert_eq!(sections.unwrap()[0].encodings.len(), 3);
+}
+
+#[test]
+fn a_packet_of_somebody_elses_track_is_not_accepted() {
+    let mut lone = Lone::new(vec![participant(7, true), participant(8, true)]);
+    let track = proto::Track { id: 3, kind: proto::TrackKind::Audio.into(), ..proto::Track::default() };
+    lone.hear(server_frame::Message::TrackPublished(proto::TrackPublished { participant: 8, track: Some(track) }));
+    let origin = Origin {
+        source: TrackId(3),
+        layer: segue_model::LayerId::new(0, 0),
+        flags: segue_media::packet::OriginFlags::default(),
+        packet: 1,
+        frame: 1,
+        refers_back: 0,
+    };
+    assert!(!lone.machine.handle_media(lone.now, LegKey::Peer(ParticipantId(7)), &origin));
+    assert!(lone.machine.handle_media(lone.now, LegKey::Peer(ParticipantId(8)), &origin));
+    assert!(lone.machine.handle_media(lone.now, LegKey::RelaySubscriber, &origin));
+    assert!(!lone.machine.handle_media(lone.now, LegKey::RelayPublisher, &origin));
+}
