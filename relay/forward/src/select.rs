@@ -32,8 +32,33 @@ pub(crate) enum Verdict {
     },
 }
 
-/// Encodings that arrive at present, by number.
-pub(crate) type Active = [bool; MAX_ENCODINGS];
+/// Encodings of a track at present.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Active {
+    /// Which arrive, by number.
+    pub(crate) arriving: [bool; MAX_ENCODINGS],
+    /// The one direct edges share.
+    pub(crate) direct: EncodingId,
+}
+
+impl Active {
+    fn nearest(&self, wanted: usize) -> Option<EncodingId> {
+        let arrives = |&index: &usize| self.arriving.get(index).copied().unwrap_or(false);
+        let smaller = (wanted..MAX_ENCODINGS).find(arrives);
+        let larger = || (0..wanted.min(MAX_ENCODINGS)).rev().find(arrives);
+        smaller.or_else(larger).map(|index| EncodingId(index as u8))
+    }
+}
+
+/// The encoding a quality means where there are `count`.
+pub(crate) fn encoding_for(quality: Quality, count: usize) -> EncodingId {
+    let last = count.clamp(1, MAX_ENCODINGS) - 1;
+    EncodingId(match quality {
+        Quality::High => 0,
+        Quality::Medium => last.min(1),
+        Quality::Off | Quality::Low => last,
+    } as u8)
+}
 
 /// The choice for one (subscriber, video track).
 #[derive(Debug)]
@@ -75,18 +100,11 @@ impl Selector {
         self.frame = None;
     }
 
-    /// The encoding this subscriber should have: the wanted one, or the nearest smaller that arrives, or the nearest at all.
+    /// The encoding this subscriber should have: the wanted one, or the nearest smaller that arrives, or the nearest at all. While
+    /// it is pinned that is the one it decodes by its direct path.
     pub(crate) fn target(&self, active: &Active) -> EncodingId {
-        let wanted = match self.quality {
-            Quality::High => 0,
-            Quality::Medium => 1,
-            Quality::Off | Quality::Low => MAX_ENCODINGS - 1,
-        };
-        let is_active = |&index: &usize| active.get(index).copied().unwrap_or(false);
-        let smaller = (wanted..MAX_ENCODINGS).find(is_active);
-        let larger = || (0..wanted).rev().find(is_active);
-        let found = smaller.or_else(larger).map(|index| EncodingId(index as u8));
-        found.or(self.current).unwrap_or(EncodingId(0))
+        let wanted = if self.pinned { active.direct } else { encoding_for(self.quality, MAX_ENCODINGS) };
+        active.nearest(usize::from(wanted.0)).or(self.current).unwrap_or(EncodingId(0))
     }
 
     pub(crate) fn select(&mut self, facts: Facts, active: &Active) -> Verdict {
@@ -124,7 +142,7 @@ impl Selector {
 mod tests {
     use super::*;
 
-    const ALL: Active = [true; MAX_ENCODINGS];
+    const ALL: Active = Active { arriving: [true; MAX_ENCODINGS], direct: EncodingId(0) };
 
     fn facts(encoding: u8, temporal: u8, keyframe_start: bool, frame: u32) -> Facts {
         Facts { encoding: EncodingId(encoding), temporal, keyframe_start, frame: Some(frame) }
@@ -157,10 +175,13 @@ mod tests {
     #[test]
     fn takes_the_nearest_encoding_that_arrives() {
         let mut selector = Selector::new(Quality::High);
-        assert_eq!(selector.target(&[false, true, true]), EncodingId(1));
+        let arriving = |arriving| Active { arriving, ..ALL };
+        assert_eq!(selector.target(&arriving([false, true, true])), EncodingId(1));
         selector.set_quality(Quality::Low);
-        assert_eq!(selector.target(&[true, false, false]), EncodingId(0));
-        assert_eq!(selector.target(&[true, true, false]), EncodingId(1));
+        assert_eq!(selector.target(&arriving([true, false, false])), EncodingId(0));
+        assert_eq!(selector.target(&arriving([true, true, false])), EncodingId(1));
+        selector.set_pinned(true);
+        assert_eq!(selector.target(&Active { direct: EncodingId(1), ..ALL }), EncodingId(1));
     }
 
     #[test]

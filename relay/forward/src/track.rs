@@ -7,7 +7,7 @@ use segue_model::{EncodingId, MAX_ENCODINGS, NtpTime, ParticipantId, Quality, Tr
 
 use crate::cache::{Packet, PacketCache};
 use crate::keyframe::{KeyframeRequests, begins_h264_keyframe};
-use crate::select::{Active, Facts, Selector};
+use crate::select::{Active, Facts, Selector, encoding_for};
 
 /// Without a packet for so long an encoding counts as not sent: longer than the frame interval of a still screen share.
 const ACTIVE_FOR: Duration = Duration::from_secs(2);
@@ -30,6 +30,8 @@ pub(crate) struct Track {
     pub(crate) owner: ParticipantId,
     pub(crate) kind: TrackKind,
     pub(crate) muted: bool,
+    /// Encodings its publisher announced.
+    count: usize,
     pub(crate) encodings: [EncodingState; MAX_ENCODINGS],
     /// Every other participant, whether it gets the track or not.
     pub(crate) outs: BTreeMap<ParticipantId, Out>,
@@ -59,8 +61,8 @@ impl Out {
 }
 
 impl Track {
-    pub(crate) fn new(owner: ParticipantId, kind: TrackKind, muted: bool) -> Self {
-        Self { owner, kind, muted, encodings: Default::default(), outs: BTreeMap::new() }
+    pub(crate) fn new(owner: ParticipantId, kind: TrackKind, count: usize, muted: bool) -> Self {
+        Self { owner, kind, muted, count, encodings: Default::default(), outs: BTreeMap::new() }
     }
 
     pub(crate) fn encoding(&self, encoding: EncodingId) -> Option<&EncodingState> {
@@ -72,8 +74,19 @@ impl Track {
     }
 
     pub(crate) fn active(&self, now: Instant) -> Active {
-        let is_active = |state: &EncodingState| state.last_at.is_some_and(|at| now.saturating_duration_since(at) <= ACTIVE_FOR);
-        self.encodings.each_ref().map(is_active)
+        let arrives = |state: &EncodingState| state.last_at.is_some_and(|at| now.saturating_duration_since(at) <= ACTIVE_FOR);
+        Active { arriving: self.encodings.each_ref().map(arrives), direct: self.direct_encoding() }
+    }
+
+    /// The encoding the publisher sends on its direct edges: the largest any of their subscribers wishes.
+    fn direct_encoding(&self) -> EncodingId {
+        let mut edges = self.outs.values();
+        if !edges.any(|out| out.overlap && out.selector.current().is_none()) {
+            // Nobody is about to begin by it.
+            return EncodingId(0);
+        }
+        let direct = self.outs.values().filter(|out| out.overlap || !out.on);
+        encoding_for(direct.map(|out| out.quality).max().unwrap_or_default(), self.count)
     }
 
     /// What a packet is, from its origin where it has one, from its payload otherwise.
@@ -136,7 +149,7 @@ mod tests {
 
     #[test]
     fn sender_reports_align_encodings_with_bases_of_their_own() {
-        let mut track = Track::new(ParticipantId(1), TrackKind::Video, false);
+        let mut track = Track::new(ParticipantId(1), TrackKind::Video, 3, false);
         assert_eq!(track.base_difference(EncodingId(0), EncodingId(1)), None);
         track.encodings[0].report = Some((NtpTime(10 << 32), 1_000));
         track.encodings[1].report = Some((NtpTime((10 << 32) + (1 << 31)), 4_294_967_000));

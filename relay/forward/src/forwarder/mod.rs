@@ -229,23 +229,30 @@ impl RoomForwarder {
         self.rtcp.retain(|rtcp| rtcp.to != participant);
     }
 
-    /// A track was published.
+    /// A track was published, in so many encodings.
     ///
     /// # Errors
     /// [`RosterError::Full`], or [`RosterError::UnknownParticipant`] for the owner.
-    pub fn add_track(&mut self, track: TrackId, owner: ParticipantId, kind: TrackKind, muted: bool) -> Result<(), RosterError> {
+    pub fn add_track(
+        &mut self,
+        track: TrackId,
+        owner: ParticipantId,
+        kind: TrackKind,
+        encodings: usize,
+        muted: bool,
+    ) -> Result<(), RosterError> {
         if self.tracks.len() >= MAX_TRACKS {
             return Err(RosterError::Full);
         }
         if !self.participants.contains_key(&owner) {
             return Err(RosterError::UnknownParticipant);
         }
-        let mut added = Track::new(owner, kind, muted);
+        let mut added = Track::new(owner, kind, encodings, muted);
         for &subscriber in self.participants.keys().filter(|&&participant| participant != owner) {
             let mut out = Out::new();
             let edge = self.edges.get(&(owner, subscriber)).copied().unwrap_or_default();
             (out.on, out.overlap) = (edge.on, edge.overlap);
-            out.selector.set_pinned(edge.overlap);
+            out.selector.set_pinned(edge.overlap && self.merges(owner, subscriber));
             added.outs.insert(subscriber, out);
         }
         self.tracks.insert(track, added);
@@ -286,12 +293,13 @@ impl RoomForwarder {
             return;
         }
         self.edges.insert((publisher, subscriber), Edge { on, overlap });
+        let merges = self.merges(publisher, subscriber);
         let owned: Vec<_> = self.tracks.iter().filter(|(_, track)| track.owner == publisher).map(|(&id, _)| id).collect();
         for track in owned {
             let Some(out) = self.tracks.get_mut(&track).and_then(|track| track.outs.get_mut(&subscriber)) else { continue };
             let stopped = out.on && !on;
             (out.on, out.overlap) = (on, overlap);
-            out.selector.set_pinned(overlap);
+            out.selector.set_pinned(overlap && merges);
             if stopped {
                 out.selector.reset();
                 let slot = out.slot;
@@ -373,6 +381,13 @@ impl RoomForwarder {
     /// The next event.
     pub fn poll_event(&mut self) -> Option<ForwardEvent> {
         self.events.pop_front()
+    }
+
+    /// Whether the paths of an edge carry the same packets. Where they do not, a browser decodes each path by itself and begins at
+    /// a keyframe.
+    fn merges(&self, publisher: ParticipantId, subscriber: ParticipantId) -> bool {
+        let origin = |participant| self.participants.get(participant).is_some_and(|found| found.origin);
+        origin(&publisher) && origin(&subscriber)
     }
 
     /// Gives a wanted track a slot, if it has none.

@@ -68,9 +68,9 @@ impl Room {
                 }
             }
         }
-        room.forwarder.add_track(CAMERA, ALICE, TrackKind::Video, false).unwrap();
-        room.forwarder.add_track(VOICE, ALICE, TrackKind::Audio, false).unwrap();
-        room.forwarder.add_track(WEBCAM, WEB, TrackKind::Video, false).unwrap();
+        room.forwarder.add_track(CAMERA, ALICE, TrackKind::Video, 3, false).unwrap();
+        room.forwarder.add_track(VOICE, ALICE, TrackKind::Audio, 3, false).unwrap();
+        room.forwarder.add_track(WEBCAM, WEB, TrackKind::Video, 3, false).unwrap();
         let bindings = ["f", "h"].iter().enumerate().map(|(encoding, rid)| Binding {
             track: WEBCAM,
             encoding: EncodingId(encoding as u8),
@@ -226,7 +226,7 @@ fn a_packet_goes_on_with_the_numbers_of_its_subscribers_leg() {
 #[test]
 fn an_injected_origin_is_refused() {
     let mut room = Room::new();
-    room.forwarder.add_track(TrackId(20), BOB, TrackKind::Video, false).unwrap();
+    room.forwarder.add_track(TrackId(20), BOB, TrackKind::Video, 3, false).unwrap();
     let header = camera_header(SeqNo(1), frame(0, 1, true));
     assert_eq!(room.rtp(BOB, RtpHeader { ssrc: Ssrc(1), ..header }, b"x"), Err(DropReason::OriginNotOwned));
     // Not even on a stream that was accepted before.
@@ -423,13 +423,52 @@ fn overlap_begins_at_once_and_holds_the_encoding() {
 }
 
 #[test]
+fn a_browser_begins_at_a_keyframe_in_overlap_too() {
+    let mut room = Room::new();
+    room.forwarder.set_edge(ALICE, WEB, true, true);
+    room.camera(frame(0, 1, false)).unwrap();
+    assert!(room.to(WEB).is_empty());
+    room.camera(frame(0, 2, true)).unwrap();
+    assert_eq!(room.to(WEB).len(), 1);
+}
+
+#[test]
+fn overlap_begins_with_the_encoding_of_the_direct_path() {
+    let mut room = Room::new();
+    room.forwarder.set_subscription(CAMERA, BOB, Quality::Low);
+    room.forwarder.set_edge(ALICE, BOB, false, false);
+    for encoding in 0..3 {
+        room.camera(frame(encoding, 1, true)).unwrap();
+    }
+    room.drain();
+    room.forwarder.set_edge(ALICE, BOB, true, true);
+    for encoding in 0..3 {
+        room.camera(frame(encoding, 2, false)).unwrap();
+    }
+    // Bob alone has a direct edge, so the smallest is what it carries.
+    let encodings = |room: &mut Room| {
+        let packets = room.to(BOB);
+        packets.iter().map(|(_, packet)| packet.header.extensions.origin.unwrap().layer.encoding.0).collect::<Vec<_>>()
+    };
+    assert_eq!(encodings(&mut room), [2]);
+    // With another direct edge that wishes more, it would have been that.
+    room.forwarder.set_edge(ALICE, BOB, false, false);
+    room.forwarder.set_edge(ALICE, WEB, false, false);
+    room.forwarder.set_edge(ALICE, BOB, true, true);
+    for encoding in 0..3 {
+        room.camera(frame(encoding, 3, false)).unwrap();
+    }
+    assert_eq!(encodings(&mut room), [0]);
+}
+
+#[test]
 fn a_section_is_used_again_and_its_time_goes_on() {
     let mut room = Room::new();
     room.camera(frame(0, 1, true)).unwrap();
     let first = room.to(WEB).remove(0).1;
     room.forwarder.remove_track(CAMERA);
     while room.forwarder.poll_event().is_some() {}
-    room.forwarder.add_track(TrackId(20), BOB, TrackKind::Video, false).unwrap();
+    room.forwarder.add_track(TrackId(20), BOB, TrackKind::Video, 3, false).unwrap();
     assert_eq!(room.forwarder.poll_event(), Some(ForwardEvent::SlotsChanged { subscriber: WEB }));
     assert_eq!(room.forwarder.poll_event(), None);
     room.now += Duration::from_millis(500);
@@ -452,7 +491,7 @@ fn a_new_section_waits_until_it_is_negotiated() {
     while room.forwarder.poll_event().is_some() {}
     room.camera(frame(0, 1, true)).unwrap();
     room.drain();
-    room.forwarder.add_track(TrackId(20), BOB, TrackKind::Audio, false).unwrap();
+    room.forwarder.add_track(TrackId(20), BOB, TrackKind::Audio, 3, false).unwrap();
     assert_eq!(room.forwarder.poll_event(), Some(ForwardEvent::SlotsAdded { subscriber: WEB }));
     room.rtp(BOB, voice(TrackId(20), 10, 1, SeqNo(1)), b"x").unwrap();
     assert!(room.to(WEB).is_empty());
@@ -505,7 +544,7 @@ fn a_browsers_encodings_are_told_apart_by_rid_and_aligned_by_reports() {
 fn only_the_loudest_voices_go_on_unless_their_edge_is_in_hand() {
     let mut room = Room::new();
     for track in [21, 22] {
-        room.forwarder.add_track(TrackId(track), ALICE, TrackKind::Audio, false).unwrap();
+        room.forwarder.add_track(TrackId(track), ALICE, TrackKind::Audio, 3, false).unwrap();
     }
     let mut heard = BTreeSet::new();
     for number in 1..=60u32 {

@@ -185,6 +185,7 @@ impl Shard {
 
     /// Offers the subscriber transport as it has to be, on a new session where there is none.
     pub(super) fn offer_subscriber(&mut self, now: Instant, sender: &Sender, key: RoomKey, participant: ParticipantId) {
+        self.timers.set(Timer::Offer(key, participant), None);
         let Some(member) = self.member(key, participant).filter(|member| member.subscribe) else { return };
         let (origin, before) = (member.origin, member.subscriber.as_ref().map(|leg| (leg.session, leg.generation, leg.sdp)));
         let session = match before.filter(|&(session, ..)| self.is_alive(session)) {

@@ -12,8 +12,8 @@ use super::egress::Burst;
 /// Kernel buffers: 50 ms of 1 Gbit/s, what may come while a batch is worked on.
 const KERNEL_BUFFER: usize = 4 * 1024 * 1024;
 
-/// Longest datagram taken: media stays below 1,500 bytes, control too.
-const MAX_DATAGRAM: usize = 2_048;
+/// Bytes the kernel gives at once: one datagram, or several of one sender joined (GRO).
+const MAX_RECEIVED: usize = 65_536;
 
 const SOCKET: mio::Token = mio::Token(0);
 const WAKER: mio::Token = mio::Token(1);
@@ -48,7 +48,7 @@ impl ShardSocket {
         poll.registry().register(&mut socket, SOCKET, mio::Interest::READABLE)?;
         let waker = mio::Waker::new(poll.registry(), WAKER)?;
         let local = socket.local_addr()?;
-        let buffers = (0..BATCH_SIZE).map(|_| vec![0; MAX_DATAGRAM * state.gro_segments().max(1)]).collect();
+        let buffers = (0..BATCH_SIZE).map(|_| vec![0; MAX_RECEIVED]).collect();
         let metas = vec![RecvMeta::default(); BATCH_SIZE];
         let sender = Sender { socket, state };
         Ok((Self { sender, poll, events: mio::Events::with_capacity(8), buffers, metas, local }, waker))

@@ -245,8 +245,8 @@ impl Shard {
                     self.retire(now, sender, key, participant, member);
                 }
             }
-            ForwardCommand::TrackAdded { track, owner, kind, muted, .. } => {
-                if let Err(error) = room.forwarder.add_track(track, owner, kind, muted) {
+            ForwardCommand::TrackAdded { track, owner, kind, encodings, muted, .. } => {
+                if let Err(error) = room.forwarder.add_track(track, owner, kind, encodings.len(), muted) {
                     tracing::warn!(%track, %error, "a track cannot be forwarded");
                 }
             }
