@@ -126,6 +126,13 @@ async fn messages_arrive_once_and_in_order_though_signalling_breaks() {
     let relay = HalfRelay::start().await;
     let (ada, bob) = (join(&relay, "ada").await, join(&relay, "bob").await);
     let mut at_bob = bob.events();
+    // A message is for those who are known to be in the room when it is sent.
+    soon("seeing each other", async {
+        while ada.participants().is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
     for number in 0..40_u8 {
         if number == 20 {
             ada.inject(Fault::DropSignalling).await;

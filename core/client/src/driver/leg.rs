@@ -34,6 +34,9 @@ pub(super) struct LegSetup {
     pub(super) wall: WallClock,
 }
 
+/// Payload type of a codec and of its repair format.
+type PayloadTypes = (u8, Option<u8>);
+
 /// A leg, open or opening.
 pub(super) struct Leg {
     setup: LegSetup,
@@ -43,7 +46,9 @@ pub(super) struct Leg {
     heartbeats: Option<Heartbeats>,
     heartbeat_ssrc: Ssrc,
     extensions: ExtensionMap,
-    payloads: BTreeMap<TrackKind, (u8, Option<u8>)>,
+    /// Payload types to send with, by kind and by section: a browser may number them by section.
+    payloads: BTreeMap<TrackKind, PayloadTypes>,
+    section_payloads: BTreeMap<Label, PayloadTypes>,
     /// The description of our sections, for their mids.
     mids: BTreeMap<TrackId, Label>,
     /// Our sections where there is one per track.
@@ -88,6 +93,7 @@ impl Leg {
             heartbeat_ssrc: ssrc,
             extensions: ExtensionMap::ours(),
             payloads: BTreeMap::new(),
+            section_payloads: BTreeMap::new(),
             mids: BTreeMap::new(),
             sections: BTreeMap::new(),
             routes: BTreeMap::new(),
@@ -234,6 +240,9 @@ impl Leg {
             }
             if let Some(codec) = section.codec(name) {
                 self.payloads.insert(kind, (codec.payload_type, codec.rtx));
+                if let Some(mid) = Label::new(&section.mid) {
+                    self.section_payloads.insert(mid, (codec.payload_type, codec.rtx));
+                }
             }
         }
         self.extensions = extensions;
@@ -294,7 +303,7 @@ impl Leg {
         let encodings = if route.encodings.is_empty() { vec![EncodingId(0)] } else { route.encodings };
         if !self.setup.merge {
             self.shown.insert(track, encodings.first().copied().unwrap_or_default());
-            self.add_declared_stream(track, kind, payload_type, rtx_payload_type);
+            self.add_declared_stream(track, kind);
             return;
         }
         for encoding in encodings {
@@ -319,8 +328,9 @@ impl Leg {
     }
 
     /// A section of a browser shows one encoding at a time, on the one source declared for it.
-    fn add_declared_stream(&mut self, track: TrackId, kind: TrackKind, payload_type: u8, rtx_payload_type: Option<u8>) {
+    fn add_declared_stream(&mut self, track: TrackId, kind: TrackKind) {
         let (Some(section), Some(mid)) = (self.sections.get(&track), self.mids.get(&track)) else { return };
+        let Some(&(payload_type, rtx_payload_type)) = self.section_payloads.get(mid) else { return };
         if self.send.has_stream(track, EncodingId(0)) {
             return;
         }
