@@ -3,6 +3,7 @@
 mod wire;
 
 use std::collections::BTreeSet;
+use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -314,14 +315,43 @@ fn lossy_data_reaches_the_others_in_their_form() {
 }
 
 #[test]
-fn a_room_that_is_dropped_closes_its_transports_and_a_stop_joins_the_threads() {
+fn a_room_that_is_dropped_says_goodbye_and_a_stop_joins_the_threads() {
     let mut call = Call::new();
-    let plane = &call.plane;
-    assert_eq!(plane.announced().len(), 2);
+    call.until("open channels", |call| call.publishers.iter().all(|peer| peer.open_channels == 2));
+    assert_eq!(call.plane.announced().len(), 2);
     let (sender, events) = mpsc::channel(EVENT_QUEUE);
-    let room = plane.open_room(RoomKey(2), sender);
-    call.room = room;
+    // The room before it is dropped here.
+    call.room = call.plane.open_room(RoomKey(2), sender);
     call.events = events;
-    call.until("closed transports", |call| call.publishers.iter().all(|peer| !peer.connected));
+    call.until("goodbye", |call| call.publishers.iter().all(|peer| peer.closed));
     call.plane.shutdown();
+}
+
+#[test]
+fn strangers_get_an_answer_to_plain_stun_and_to_nothing_else() {
+    let plane = Shards::start(&ShardConfig { shards: 1, ..ShardConfig::default() }).unwrap();
+    let relay = plane.announced()[0];
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    // Every first byte, at several lengths: RTP, RTCP, DTLS, STUN and noise.
+    for first in 0..=255u8 {
+        for len in [1usize, 13, 60, 1_400] {
+            let mut garbage = vec![first; len];
+            if len > 13 {
+                garbage[1] = first.wrapping_mul(7);
+            }
+            socket.send_to(&garbage, relay).unwrap();
+        }
+        // What was sent before is handled before the answer comes.
+        let mut request = [0u8; 20];
+        request[..8].copy_from_slice(&[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42]);
+        request[19] = first;
+        socket.send_to(&request, relay).unwrap();
+        let mut buffer = [0; 100];
+        let (_, from) = socket.recv_from(&mut buffer).unwrap();
+        assert_eq!((from, &buffer[..2], buffer[19]), (relay, &[1u8, 1][..], first));
+    }
+    let stray: f64 =
+        plane.samples().iter().filter(|sample| sample.name == "stray_datagrams_total").map(|sample| sample.value).sum();
+    assert_eq!(stray, 1_024.0);
 }

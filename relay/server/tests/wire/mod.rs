@@ -89,6 +89,8 @@ pub struct Peer {
     pub connected: bool,
     lossy: Option<RTCDataChannelId>,
     pub open_channels: usize,
+    /// The relay said goodbye.
+    pub closed: bool,
     pub data: Vec<(bool, Bytes)>,
 }
 
@@ -145,8 +147,8 @@ impl Peer {
         };
         let candidate = CandidateHostConfig { base_config, ..Default::default() }.new_candidate_host().unwrap();
         pc.add_local_candidate(RTCIceCandidate::from(&candidate).to_json().unwrap()).unwrap();
-        let (connected, lossy, open_channels, data) = (false, None, 0, Vec::new());
-        Self { pc, socket, address, wire, connected, lossy, open_channels, data }
+        let (connected, lossy, open_channels, closed, data) = (false, None, 0, false, Vec::new());
+        Self { pc, socket, address, wire, connected, lossy, open_channels, closed, data }
     }
 
     /// An offer of one audio and one video section and both data channels.
@@ -229,8 +231,10 @@ impl Peer {
             match event {
                 RTCPeerConnectionEvent::OnConnectionStateChangeEvent(state) => {
                     self.connected = state == RTCPeerConnectionState::Connected;
+                    self.closed |= state == RTCPeerConnectionState::Closed;
                 }
                 RTCPeerConnectionEvent::OnDataChannel(RTCDataChannelEvent::OnOpen(_)) => self.open_channels += 1,
+                RTCPeerConnectionEvent::OnDataChannel(RTCDataChannelEvent::OnClose(_)) => self.closed = true,
                 _ => {}
             }
         }
