@@ -53,6 +53,8 @@ pub struct Incoming {
     reason: String,
     epoch: Epoch,
     watch: Option<Watch>,
+    /// A frame of this path was decoded before its prepare came (switch edges).
+    decoded: Option<Path>,
     drain: Option<(Path, Instant)>,
 }
 
@@ -60,7 +62,7 @@ impl Incoming {
     /// An edge that begins on `path`.
     #[must_use]
     pub fn new(path: Path, reason: &str, epoch: Epoch) -> Self {
-        Self { path, reason: reason.to_owned(), epoch, watch: None, drain: None }
+        Self { path, reason: reason.to_owned(), epoch, watch: None, decoded: None, drain: None }
     }
 
     /// The path its publisher counts on.
@@ -99,7 +101,7 @@ impl Incoming {
         }
         let audible = tracks.iter().filter(|track| !track.silent);
         let detectors: BTreeMap<_, _> = audible.map(|track| (track.track, Detector::new(track.kind))).collect();
-        let switched = detectors.is_empty();
+        let switched = detectors.is_empty() || self.decoded == Some(path);
         let detectors = if switch { BTreeMap::new() } else { detectors };
         self.watch = Some(Watch { epoch, path, detectors, switch, switched, told: false });
     }
@@ -128,8 +130,10 @@ impl Incoming {
 
     /// The first frame of the new path was decoded (switch edges).
     pub fn handle_switch_ready(&mut self, path: Path) {
-        if let Some(watch) = self.watch.as_mut().filter(|watch| watch.path == path) {
-            watch.switched = true;
+        match self.watch.as_mut().filter(|watch| watch.path == path) {
+            Some(watch) => watch.switched = true,
+            None if path != self.path => self.decoded = Some(path),
+            None => {}
         }
     }
 
@@ -152,6 +156,7 @@ impl Incoming {
         }
         self.epoch = epoch;
         self.watch = None;
+        self.decoded = None;
         reason.clone_into(&mut self.reason);
         if self.path == path {
             return false;
@@ -165,6 +170,7 @@ impl Incoming {
     pub fn handle_abort(&mut self, epoch: Epoch, path: Path) {
         if self.watch.as_ref().is_some_and(|watch| watch.epoch == epoch && watch.path == path) {
             self.watch = None;
+            self.decoded = None;
         }
     }
 

@@ -23,7 +23,7 @@ pub use outgoing::{EdgeWish, Outgoing, OutgoingOutput};
 /// Heartbeats on every leg of an SDK are this far apart.
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(200);
 
-/// So many missing heartbeats make a path suspect: 600 ms leave 400 of the second in which voice must be back.
+/// So many missing heartbeats make a path suspect: it leaves 300 ms of the second in which voice must be back.
 pub const MISSED_HEARTBEATS: u32 = 3;
 
 /// A subscriber that is not ready after this stays on its old path: the room is mixed, the others do not wait.

@@ -161,6 +161,11 @@ fn a_switch_edge_is_ready_when_the_shell_decoded_its_first_frame() {
     assert_eq!(edge.poll_ready(|_| true), None);
     edge.handle_switch_ready(Path::Relayed);
     assert!(edge.poll_ready(|_| true).is_some());
+    // The frame may be there before the prepare is.
+    let mut edge = Incoming::new(Path::Direct, "joined", epoch(1));
+    edge.handle_switch_ready(Path::Relayed);
+    edge.handle_prepare(epoch(2), Path::Relayed, &tracks(), true);
+    assert!(edge.poll_ready(|_| true).is_some());
 }
 
 #[test]
@@ -184,7 +189,26 @@ fn three_missing_heartbeats_are_one_suspicion() {
     assert!(!watch.handle_media(start) && watch.poll_timeout().is_none());
     watch.handle_heartbeat(start);
     let due = watch.poll_timeout().unwrap();
-    assert_eq!(due, start + Duration::from_millis(600));
-    assert!(watch.handle_timeout(due) && !watch.handle_timeout(due) && watch.is_suspect());
+    assert_eq!(due, start + Duration::from_millis(700));
+    assert!(watch.handle_timeout(due, None) && !watch.handle_timeout(due, None) && watch.is_suspect());
     assert!(watch.handle_media(due) && !watch.is_suspect());
+}
+
+#[test]
+fn a_leg_whose_sibling_is_heard_gets_twice_the_time() {
+    let start = Instant::now();
+    let (mut watch, mut sibling) = (HeartbeatWatch::default(), HeartbeatWatch::default());
+    watch.handle_heartbeat(start);
+    sibling.handle_heartbeat(start + Duration::from_millis(600));
+    let due = watch.poll_timeout().unwrap();
+    assert!(!watch.handle_timeout(due, Some(&sibling)));
+    let due = watch.poll_timeout().unwrap();
+    assert_eq!(due, start + Duration::from_millis(1400));
+    assert!(watch.handle_timeout(due, Some(&sibling)));
+    // One that fell silent at the same time excuses nothing.
+    let mut watch = HeartbeatWatch::default();
+    watch.handle_heartbeat(start);
+    let mut sibling = HeartbeatWatch::default();
+    sibling.handle_heartbeat(start + Duration::from_millis(200));
+    assert!(watch.handle_timeout(watch.poll_timeout().unwrap(), Some(&sibling)));
 }

@@ -248,10 +248,11 @@ impl PeerMachine {
         for key in keys {
             let role = self.role(key);
             let live = self.connection.is_live();
+            let sibling = sibling_of(key).and_then(|key| self.legs.get(&key)).map(|leg| leg.watch);
             let Some(leg) = self.legs.get_mut(&key) else { continue };
             leg.dialog.handle_timeout(now);
             leg.report_at = leg.report_at.filter(|at| *at > now);
-            if leg.watch.handle_timeout(now) {
+            if leg.watch.handle_timeout(now, sibling.as_ref()) {
                 leg.handle_silent(now, role);
             }
             let Some((_, repair)) = leg.repair.filter(|(at, _)| *at <= now) else { continue };
@@ -518,6 +519,15 @@ fn transport_of(key: LegKey) -> Result<i32, ParticipantId> {
         LegKey::RelayPublisher => Ok(proto::RelayTransport::Publisher.into()),
         LegKey::RelaySubscriber => Ok(proto::RelayTransport::Subscriber.into()),
         LegKey::Peer(id) => Err(id),
+    }
+}
+
+/// The other leg to the same end.
+fn sibling_of(key: LegKey) -> Option<LegKey> {
+    match key {
+        LegKey::RelayPublisher => Some(LegKey::RelaySubscriber),
+        LegKey::RelaySubscriber => Some(LegKey::RelayPublisher),
+        LegKey::Peer(_) => None,
     }
 }
 

@@ -310,3 +310,37 @@ fn joins_and_leaves_in_every_state_lose_nobody() {
         assert_eq!(expected, 5);
     }
 }
+
+#[test]
+fn loss_neither_stops_a_move_nor_causes_one() {
+    for seed in 0..4 {
+        let mut world = World::new(seed);
+        world.loss_permille = 50;
+        for at in 0..4 {
+            world.join(&format!("n{at}"));
+        }
+        world.run(SECOND * 20);
+        world.assert_all(Path::Direct);
+        world.join("fifth");
+        world.run(SECOND * 4);
+        world.assert_all(Path::Relayed);
+        assert_eq!(world.topologies(0), [(Topology::Mesh, Topology::Relayed)]);
+    }
+}
+
+#[test]
+fn a_relay_that_dies_in_overlap_leaves_everybody_where_they_were() {
+    for seed in 0..12u64 {
+        let mut world = World::call(seed, 4);
+        world.forget_silence();
+        world.join("fifth");
+        world.run(Duration::from_millis(60 + 15 * seed));
+        world.kill_relay();
+        world.run(SECOND * 4);
+        assert!(world.longest_silence() < SECOND, "silent for {:?}", world.longest_silence());
+        for node in 0..4 {
+            let heard = world.nodes[node].last_heard.values().filter(|last| world.now - **last < SECOND / 10).count();
+            assert!(heard >= 6, "node {node} hears {heard} tracks of the three others");
+        }
+    }
+}

@@ -106,6 +106,8 @@ pub struct World {
     pub cut_signalling: BTreeSet<usize>,
     /// Signals over data channels are doubled.
     pub double_signals: bool,
+    /// Of a thousand media packets and heartbeats on each hop, so many are lost.
+    pub loss_permille: u64,
     heartbeats: u32,
 }
 
@@ -139,6 +141,7 @@ impl World {
             cut_from_relay: BTreeSet::new(),
             cut_signalling: BTreeSet::new(),
             double_signals: false,
+            loss_permille: 0,
             heartbeats: 0,
         };
         world.push(MEDIA_STEP, Happening::MediaTick);
@@ -149,6 +152,11 @@ impl World {
     fn jitter(&mut self) -> Duration {
         self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         Duration::from_micros((self.seed >> 33) % 4_000)
+    }
+
+    fn is_lost(&mut self) -> bool {
+        self.jitter();
+        (self.seed >> 33) % 1000 < self.loss_permille
     }
 
     fn push(&mut self, after: Duration, what: Happening) {
@@ -382,6 +390,9 @@ impl World {
         let legs: Vec<_> = self.nodes[at].legs.iter().filter(|(_, leg)| leg.up).map(|(key, leg)| (*key, leg.session)).collect();
         let heartbeat = || LegEvent::Heartbeat { rtt: Some(LATENCY * 2) };
         for (key, session) in legs {
+            if self.is_lost() {
+                continue;
+            }
             match key {
                 LegKey::Peer(to) => {
                     let Some(other) = self.node_of(to).filter(|other| !self.blocked(at, *other)) else { continue };
@@ -399,6 +410,9 @@ impl World {
 
     fn send_packet(&mut self, at: usize, leg: LegKey, origin: Origin) {
         if !self.nodes[at].legs.get(&leg).is_some_and(|leg| leg.up) {
+            return;
+        }
+        if self.is_lost() {
             return;
         }
         let after = LATENCY + self.jitter();
@@ -419,7 +433,7 @@ impl World {
         for at in 0..self.nodes.len() {
             let subscriber = self.nodes[at].machine.local();
             let on = subscriber.is_some_and(|subscriber| self.relay.forwards.contains(&(publisher, subscriber)));
-            if on && !self.cut_from_relay.contains(&at) {
+            if on && !self.cut_from_relay.contains(&at) && !self.is_lost() {
                 let after = LATENCY + self.jitter();
                 self.push(after, Happening::Media(at, LegKey::RelaySubscriber, origin));
             }
