@@ -218,3 +218,42 @@ pub trait RoomMedia: Send {
     /// [`MediaBusy`] when [`COMMAND_QUEUE`] commands of this room already wait.
     fn command(&self, command: MediaCommand) -> Result<(), MediaBusy>;
 }
+
+/// A media plane without media: rooms that stay a mesh, and tests of signalling. Offers are refused, nothing is forwarded.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SignallingOnly;
+
+struct SilentRoom(mpsc::Sender<MediaEvent>);
+
+impl MediaPlane for SignallingOnly {
+    fn open_room(&self, _: RoomKey, events: mpsc::Sender<MediaEvent>) -> Box<dyn RoomMedia> {
+        Box::new(SilentRoom(events))
+    }
+
+    fn announced(&self) -> Vec<SocketAddr> {
+        Vec::new()
+    }
+
+    fn samples(&self) -> Vec<Sample> {
+        Vec::new()
+    }
+
+    fn shutdown(&self) {}
+}
+
+impl RoomMedia for SilentRoom {
+    fn command(&self, command: MediaCommand) -> Result<(), MediaBusy> {
+        if let MediaCommand::PublisherOffer { participant, generation, .. } = command {
+            let message = "this relay carries signalling only; use direct paths".to_owned();
+            let refused = MediaEvent::Refused {
+                participant,
+                transport: TransportKind::Publisher,
+                generation,
+                reason: Refusal::Ours,
+                message,
+            };
+            return self.0.try_send(refused).map_err(|_| MediaBusy);
+        }
+        Ok(())
+    }
+}

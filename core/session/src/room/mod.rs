@@ -51,6 +51,7 @@ pub struct JoinRequest {
 }
 
 /// What the authority has the shell do, in order.
+#[expect(clippy::large_enum_variant, reason = "most are `Send`, the largest")]
 #[derive(Clone, Debug, PartialEq)]
 pub enum RoomOutput {
     /// A frame for a participant.

@@ -1,0 +1,333 @@
+//! The relay's configuration: read from one TOML file, flags and the environment, checked once.
+
+mod settings;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use segue_session::room::{MAX_PARTICIPANTS, RoomConfig, TopologyConfig};
+use segue_wire::proto;
+
+use crate::auth::{KeyError, KeySettings};
+
+pub use settings::{
+    AuthSettings, FlagError, HttpSettings, IceServerSettings, IceSettings, LimitSettings, LogFormat, LogSettings,
+    MediaSettings, Settings, TlsMode, TlsSettings, TopologySettings,
+};
+
+/// The port links name by default.
+pub const DEFAULT_PORT: u16 = 7880;
+
+/// Signalling connections at a time: a few hundred bytes each when idle, a few hundred KiB at the very worst.
+const DEFAULT_CONNECTIONS: usize = 4096;
+
+/// Rooms at a time.
+const DEFAULT_ROOMS: usize = 1000;
+
+/// More shards than this is a mistake, not a machine.
+const MAX_SHARDS: usize = 256;
+
+/// What a relay runs with. [`Config::default`] is what `segue-relay serve` does without any setting, [`Config::ephemeral`] suits tests.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where HTTP listens.
+    pub http: SocketAddr,
+    /// Where the port is taken, try the ones after it.
+    pub try_next_port: bool,
+    /// What links begin with, where it is not what HTTP listens on.
+    pub public_url: Option<String>,
+    /// Most connections at a time.
+    pub max_connections: usize,
+    /// How they are encrypted.
+    pub tls: Tls,
+    /// UDP.
+    pub media: MediaConfig,
+    /// Keys that sign tokens; empty: a development key.
+    pub keys: Vec<KeySettings>,
+    /// Most rooms at a time.
+    pub max_rooms: usize,
+    /// Every room's settings; name, incarnation and the relay's own STUN are filled in.
+    pub room: RoomConfig,
+    /// Log filter.
+    pub log_filter: String,
+    /// Log form.
+    pub log_format: LogFormat,
+}
+
+/// How connections are encrypted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Tls {
+    /// Not at all.
+    #[default]
+    Off,
+    /// With a certificate made at start.
+    SelfSigned,
+    /// From PEM files.
+    Files {
+        /// The chain.
+        certificate: PathBuf,
+        /// The key.
+        key: PathBuf,
+    },
+}
+
+/// UDP.
+#[derive(Clone, Debug)]
+pub struct MediaConfig {
+    /// Address to bind.
+    pub bind: IpAddr,
+    /// First port, one per shard; 0 for any.
+    pub port: u16,
+    /// Addresses clients are told; never empty once checked.
+    pub announce: Vec<IpAddr>,
+    /// Threads.
+    pub shards: usize,
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {path}: {source}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not this schema.
+    #[error("{path}: {source}")]
+    Toml {
+        /// Which.
+        path: PathBuf,
+        /// Where and why.
+        source: Box<toml::de::Error>,
+    },
+    /// TLS from files without files.
+    #[error("tls.mode is `files`: set tls.certificate and tls.key")]
+    TlsFiles,
+    /// A number makes no sense.
+    #[error("{key} must be {rule}")]
+    Range {
+        /// Which.
+        key: &'static str,
+        /// What it must be.
+        rule: &'static str,
+    },
+    /// A key cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            http: SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)),
+            try_next_port: true,
+            public_url: None,
+            max_connections: DEFAULT_CONNECTIONS,
+            tls: Tls::Off,
+            media: MediaConfig {
+                bind: Ipv4Addr::LOCALHOST.into(),
+                port: 0,
+                announce: vec![Ipv4Addr::LOCALHOST.into()],
+                shards: default_shards(),
+            },
+            keys: Vec::new(),
+            max_rooms: DEFAULT_ROOMS,
+            room: RoomConfig::default(),
+            log_filter: "info".to_owned(),
+            log_format: LogFormat::Text,
+        }
+    }
+}
+
+impl Config {
+    /// Any free ports of this machine, one shard: for tests and demonstrations in one process.
+    #[must_use]
+    pub fn ephemeral() -> Self {
+        let mut config = Self { http: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), ..Self::default() };
+        config.media.shards = 1;
+        config
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// It cannot be read, or has keys or values this relay does not know.
+    pub fn read(path: &Path) -> Result<Settings, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
+        toml::from_str(&text).map_err(|source| ConfigError::Toml { path: path.to_owned(), source: Box::new(source) })
+    }
+
+    /// Checks settings and fills in what they leave open.
+    ///
+    /// # Errors
+    /// The first setting that makes no sense.
+    pub fn from_settings(settings: Settings) -> Result<Self, ConfigError> {
+        let Settings { http, tls, media, auth, ice, limits, topology, log } = settings;
+        let tls = tls_of(tls)?;
+        // TLS is asked for to be reached from elsewhere.
+        let ip = if tls == Tls::Off { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED };
+        let listen = http.listen.unwrap_or_else(|| SocketAddr::from((ip, DEFAULT_PORT)));
+        let room = room_of(ice, &limits, &topology)?;
+        Ok(Self {
+            http: listen,
+            try_next_port: http.listen.is_none(),
+            public_url: http.public_url.map(|url| url.trim_end_matches('/').to_owned()),
+            max_connections: at_least_one("http.max_connections", http.max_connections.unwrap_or(DEFAULT_CONNECTIONS))?,
+            tls,
+            media: media_of(media, listen.ip())?,
+            keys: auth.keys.unwrap_or_default(),
+            max_rooms: at_least_one("limits.rooms", limits.rooms.unwrap_or(DEFAULT_ROOMS))?,
+            room,
+            log_filter: log.filter.unwrap_or_else(|| "info".to_owned()),
+            log_format: log.format.unwrap_or_default(),
+        })
+    }
+}
+
+fn tls_of(settings: TlsSettings) -> Result<Tls, ConfigError> {
+    let named = settings.certificate.is_some() || settings.key.is_some();
+    match settings.mode.unwrap_or(if named { TlsMode::Files } else { TlsMode::Off }) {
+        TlsMode::Off => Ok(Tls::Off),
+        TlsMode::SelfSigned => Ok(Tls::SelfSigned),
+        TlsMode::Files => match (settings.certificate, settings.key) {
+            (Some(certificate), Some(key)) => Ok(Tls::Files { certificate, key }),
+            _ => Err(ConfigError::TlsFiles),
+        },
+    }
+}
+
+fn media_of(settings: MediaSettings, http: IpAddr) -> Result<MediaConfig, ConfigError> {
+    let bind = settings.bind.unwrap_or(if http.is_loopback() { http } else { Ipv4Addr::UNSPECIFIED.into() });
+    let announce = match settings.announce {
+        Some(announce) if !announce.is_empty() => announce,
+        _ if bind.is_unspecified() => vec![lan_address().unwrap_or(Ipv4Addr::LOCALHOST.into())],
+        _ => vec![bind],
+    };
+    let shards = settings.shards.unwrap_or_else(default_shards);
+    if shards == 0 || shards > MAX_SHARDS {
+        return Err(ConfigError::Range { key: "media.shards", rule: "between 1 and 256" });
+    }
+    Ok(MediaConfig { bind, port: settings.port.unwrap_or(0), announce, shards })
+}
+
+fn room_of(ice: IceSettings, limits: &LimitSettings, topology: &TopologySettings) -> Result<RoomConfig, ConfigError> {
+    let defaults = RoomConfig::default();
+    let participants = at_least_one("limits.participants", limits.participants.unwrap_or(defaults.max_participants))?;
+    if participants > MAX_PARTICIPANTS {
+        return Err(ConfigError::Range { key: "limits.participants", rule: "at most 512" });
+    }
+    let servers = ice.servers.unwrap_or_default().into_iter();
+    Ok(RoomConfig {
+        ice_servers: servers
+            .map(|server| proto::IceServer { urls: server.urls, username: server.username, credential: server.credential })
+            .collect(),
+        max_participants: participants,
+        max_tracks: at_least_one("limits.tracks", limits.tracks.unwrap_or(defaults.max_tracks))?,
+        resume_window: seconds("limits.resume_seconds", limits.resume_seconds, defaults.resume_window)?,
+        messages_per_second: limits.messages_per_second.unwrap_or(defaults.messages_per_second),
+        bytes_per_second: limits.bytes_per_second.unwrap_or(defaults.bytes_per_second),
+        topology: topology_of(topology)?,
+        ..defaults
+    })
+}
+
+fn topology_of(settings: &TopologySettings) -> Result<TopologyConfig, ConfigError> {
+    let defaults = TopologyConfig::default();
+    Ok(TopologyConfig {
+        mesh_max: at_least_one("topology.mesh_max", settings.mesh_max.unwrap_or(defaults.mesh_max))?,
+        mesh_max_audio: at_least_one("topology.mesh_max_audio", settings.mesh_max_audio.unwrap_or(defaults.mesh_max_audio))?,
+        down_hold: seconds("topology.down_hold_seconds", settings.down_hold_seconds, defaults.down_hold)?,
+        handover_interval: seconds(
+            "topology.handover_interval_seconds",
+            settings.handover_interval_seconds,
+            defaults.handover_interval,
+        )?,
+        laggard_after: seconds("topology.laggard_seconds", settings.laggard_seconds, defaults.laggard_after)?,
+        backoff: seconds("topology.backoff_seconds", settings.backoff_seconds, defaults.backoff)?,
+        relay_for_screens: settings.relay_for_screens.unwrap_or(defaults.relay_for_screens),
+    })
+}
+
+fn at_least_one(key: &'static str, value: usize) -> Result<usize, ConfigError> {
+    if value == 0 { Err(ConfigError::Range { key, rule: "at least 1" }) } else { Ok(value) }
+}
+
+fn seconds(key: &'static str, value: Option<f64>, default: Duration) -> Result<Duration, ConfigError> {
+    let Some(value) = value else { return Ok(default) };
+    let range = ConfigError::Range { key, rule: "a number of seconds from 0 to a day" };
+    if (0.0..=86_400.0).contains(&value) { Duration::try_from_secs_f64(value).map_err(|_| range) } else { Err(range) }
+}
+
+fn default_shards() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(MAX_SHARDS)
+}
+
+/// The address this machine uses towards others; nothing is sent.
+pub(crate) fn lan_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    // An address for documentation (RFC 5737): only the route to it is looked up.
+    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
+    Some(socket.local_addr().ok()?.ip()).filter(|ip| !ip.is_unspecified())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOCUMENTED: &str = include_str!("../../segue-relay.toml");
+
+    #[test]
+    fn the_documented_file_is_what_runs_without_one() {
+        let documented = Config::from_settings(toml::from_str(DOCUMENTED).expect("reads")).expect("makes sense");
+        let none = Config::from_settings(Settings::default()).expect("makes sense");
+        assert_eq!(format!("{documented:?}"), format!("{none:?}"));
+    }
+
+    #[test]
+    fn every_key_is_documented_and_read() {
+        let uncommented: String =
+            DOCUMENTED.lines().map(|line| line.strip_prefix("#= ").unwrap_or(line)).flat_map(|line| [line, "\n"]).collect();
+        let table: toml::Table = toml::from_str(&uncommented).expect("reads with every key");
+        let tables: [(&str, &[&str]); 8] = [
+            ("http", HttpSettings::KEYS),
+            ("tls", TlsSettings::KEYS),
+            ("media", MediaSettings::KEYS),
+            ("auth", AuthSettings::KEYS),
+            ("ice", IceSettings::KEYS),
+            ("limits", LimitSettings::KEYS),
+            ("topology", TopologySettings::KEYS),
+            ("log", LogSettings::KEYS),
+        ];
+        for (name, keys) in tables {
+            let found: Vec<_> = table[name].as_table().expect("a table").keys().map(String::as_str).collect();
+            let mut keys = keys.to_vec();
+            keys.sort_unstable();
+            assert_eq!(found, keys, "[{name}]");
+        }
+        let _: Settings = toml::from_str(&uncommented).expect("every value has the right type");
+    }
+
+    #[test]
+    fn flags_go_before_the_file() {
+        let file: Settings = toml::from_str("[topology]\nmesh_max = 3\nmesh_max_audio = 6").expect("reads");
+        let flags = Settings { topology: TopologySettings { mesh_max: Some(2), ..Default::default() }, ..Default::default() };
+        let config = Config::from_settings(flags.or(file)).expect("makes sense");
+        assert_eq!((config.room.topology.mesh_max, config.room.topology.mesh_max_audio), (2, 6));
+    }
+
+    #[test]
+    fn nonsense_is_refused_by_name() {
+        let refused = |text: &str| {
+            let settings: Settings = toml::from_str(text).expect("reads");
+            Config::from_settings(settings).expect_err("nonsense").to_string()
+        };
+        assert_eq!(refused("[limits]\nparticipants = 5000"), "limits.participants must be at most 512");
+        assert!(refused("[limits]\nresume_seconds = -1.0").contains("limits.resume_seconds"));
+        assert!(refused("[tls]\nmode = \"files\"").contains("tls.certificate"));
+        assert!(toml::from_str::<Settings>("[http]\nlistne = \"x\"").is_err());
+    }
+}

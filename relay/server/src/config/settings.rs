@@ -1,0 +1,251 @@
+//! Every key of the configuration, once: as a TOML key, a flag and an environment variable.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, ValueEnum};
+use serde::Deserialize;
+
+use crate::auth::KeySettings;
+
+/// Declares a TOML table whose keys are flags and environment variables too, all optional, and how two sources of it are put together.
+macro_rules! table {
+    ($(#[$about:meta])* $name:ident { $($(#[$meta:meta])* $key:ident: $type:ty = $flag:literal, $env:literal $([$($extra:tt)*])?;)* }) => {
+        $(#[$about])*
+        #[derive(Args, Clone, Debug, Default, Deserialize, PartialEq)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct $name {
+            $($(#[$meta])* #[arg(id = $flag, long = $flag, env = $env $(, $($extra)*)?)] pub $key: Option<$type>,)*
+        }
+
+        impl $name {
+            /// Names of the TOML keys.
+            pub const KEYS: &[&str] = &[$(stringify!($key)),*];
+
+            /// Takes from `weaker` what is not set here.
+            #[must_use]
+            pub fn or(self, weaker: Self) -> Self {
+                Self { $($key: self.$key.or(weaker.$key)),* }
+            }
+        }
+    };
+}
+
+table! {
+    /// HTTP, signalling and the page.
+    HttpSettings {
+        /// Address to listen on [default: 127.0.0.1:7880 or the next free port; with TLS 0.0.0.0:7880]
+        listen: SocketAddr = "http-listen", "SEGUE_HTTP_LISTEN";
+        /// What links begin with, where a proxy or a domain name stands before the relay
+        public_url: String = "http-public-url", "SEGUE_HTTP_PUBLIC_URL";
+        /// Most connections at a time [default: 4096]
+        max_connections: usize = "http-max-connections", "SEGUE_HTTP_MAX_CONNECTIONS";
+    }
+}
+
+table! {
+    /// TLS. Browsers give camera and microphone to HTTPS and to localhost only.
+    TlsSettings {
+        /// How [default: off]
+        mode: TlsMode = "tls", "SEGUE_TLS";
+        /// PEM file of the certificate chain, for `files`
+        certificate: PathBuf = "tls-certificate", "SEGUE_TLS_CERTIFICATE";
+        /// PEM file of the private key, for `files`
+        key: PathBuf = "tls-key", "SEGUE_TLS_KEY";
+    }
+}
+
+table! {
+    /// Media: UDP.
+    MediaSettings {
+        /// Address to bind [default: 127.0.0.1 where HTTP listens on this machine only, 0.0.0.0 otherwise]
+        bind: IpAddr = "udp-bind", "SEGUE_UDP_BIND";
+        /// First UDP port, one per shard; 0 takes any [default: 0]
+        port: u16 = "udp-port", "SEGUE_UDP_PORT";
+        /// Addresses clients reach the relay at, where it stands behind a NAT [default: those of this machine]
+        announce: Vec<IpAddr> = "udp-announce", "SEGUE_UDP_ANNOUNCE" [value_delimiter = ','];
+        /// Threads that forward media [default: one per core]
+        shards: usize = "shards", "SEGUE_SHARDS";
+    }
+}
+
+table! {
+    /// Who may join.
+    AuthSettings {
+        /// Keys that sign tokens, as `id:secret` [default: a development key]
+        keys: Vec<KeySettings> = "key", "SEGUE_KEYS" [value_delimiter = ',', hide_env_values = true, value_name = "ID:SECRET"];
+    }
+}
+
+table! {
+    /// STUN and TURN servers passed on to clients, besides the relay's own STUN.
+    IceSettings {
+        /// As `url|username|credential`
+        servers: Vec<IceServerSettings> = "ice-server", "SEGUE_ICE_SERVERS" [value_delimiter = ',', hide_env_values = true];
+    }
+}
+
+table! {
+    /// How much of anything there may be.
+    LimitSettings {
+        /// Rooms open at a time [default: 1000]
+        rooms: usize = "max-rooms", "SEGUE_MAX_ROOMS";
+        /// Participants in a room, at most 512 [default: 100]
+        participants: usize = "max-participants", "SEGUE_MAX_PARTICIPANTS";
+        /// Tracks a participant has published at a time [default: 16]
+        tracks: usize = "max-tracks", "SEGUE_MAX_TRACKS";
+        /// Signalling messages a participant sends per second in the long run [default: 500]
+        messages_per_second: u32 = "messages-per-second", "SEGUE_MESSAGES_PER_SECOND";
+        /// Bytes a participant sends others through signalling per second in the long run, each receiver counted [default: 1048576]
+        bytes_per_second: u32 = "bytes-per-second", "SEGUE_BYTES_PER_SECOND";
+        /// Seconds a lost connection may take to come back [default: 30]
+        resume_seconds: f64 = "resume-seconds", "SEGUE_RESUME_SECONDS";
+    }
+}
+
+table! {
+    /// When a room moves between mesh and relay.
+    TopologySettings {
+        /// Most participants of a mesh with video [default: 4]
+        mesh_max: usize = "mesh-max", "SEGUE_MESH_MAX";
+        /// Most participants of a mesh without video [default: 8]
+        mesh_max_audio: usize = "mesh-max-audio", "SEGUE_MESH_MAX_AUDIO";
+        /// Seconds a room must have been small before it goes back to a mesh [default: 10]
+        down_hold_seconds: f64 = "down-hold-seconds", "SEGUE_DOWN_HOLD_SECONDS";
+        /// Seconds between two handovers at least, failures exempt [default: 30]
+        handover_interval_seconds: f64 = "handover-interval-seconds", "SEGUE_HANDOVER_INTERVAL_SECONDS";
+        /// Seconds after which edges that are not on the new path stay where they are [default: 8]
+        laggard_seconds: f64 = "laggard-seconds", "SEGUE_LAGGARD_SECONDS";
+        /// Seconds to wait after a handover that failed; doubles with each in a row [default: 30]
+        backoff_seconds: f64 = "backoff-seconds", "SEGUE_BACKOFF_SECONDS";
+        /// A shared screen among three or more asks for the relay [default: true]
+        relay_for_screens: bool = "relay-for-screens", "SEGUE_RELAY_FOR_SCREENS";
+    }
+}
+
+table! {
+    /// What is written to standard error.
+    LogSettings {
+        /// Which events, for example `info,segue_relay=debug` [default: info]
+        filter: String = "log", "SEGUE_LOG";
+        /// In which form [default: text]
+        format: LogFormat = "log-format", "SEGUE_LOG_FORMAT";
+    }
+}
+
+/// All tables.
+#[derive(Args, Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct Settings {
+    #[command(flatten)]
+    pub http: HttpSettings,
+    #[command(flatten)]
+    pub tls: TlsSettings,
+    #[command(flatten)]
+    pub media: MediaSettings,
+    #[command(flatten)]
+    pub auth: AuthSettings,
+    #[command(flatten)]
+    pub ice: IceSettings,
+    #[command(flatten)]
+    pub limits: LimitSettings,
+    #[command(flatten)]
+    pub topology: TopologySettings,
+    #[command(flatten)]
+    pub log: LogSettings,
+}
+
+impl Settings {
+    /// Takes from `weaker` (a file) what is not set here (flags and environment).
+    #[must_use]
+    pub fn or(self, weaker: Self) -> Self {
+        Self {
+            http: self.http.or(weaker.http),
+            tls: self.tls.or(weaker.tls),
+            media: self.media.or(weaker.media),
+            auth: self.auth.or(weaker.auth),
+            ice: self.ice.or(weaker.ice),
+            limits: self.limits.or(weaker.limits),
+            topology: self.topology.or(weaker.topology),
+            log: self.log.or(weaker.log),
+        }
+    }
+}
+
+/// How connections are encrypted.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum TlsMode {
+    /// Not at all: for one machine, or behind a proxy.
+    #[default]
+    Off,
+    /// With a certificate made at start: browsers ask once.
+    SelfSigned,
+    /// With a certificate from files.
+    Files,
+}
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For machines: one object a line.
+    Json,
+}
+
+/// One STUN or TURN server.
+#[derive(Clone, Default, Deserialize, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct IceServerSettings {
+    /// `stun:` and `turn:` addresses (RFC 7064, RFC 7065).
+    pub urls: Vec<String>,
+    /// Of a TURN server.
+    pub username: String,
+    /// Of a TURN server.
+    pub credential: String,
+}
+
+impl std::fmt::Debug for IceServerSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "IceServerSettings({} urls)", self.urls.len())
+    }
+}
+
+/// A flag could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FlagError {
+    /// Not `id:secret`.
+    #[error("a key is given as `id:secret`")]
+    Key,
+    /// Not an ICE server.
+    #[error("an ICE server is given as `url|username|credential` with a url that begins with stun:, turn: or turns:")]
+    IceServer,
+}
+
+impl FromStr for KeySettings {
+    type Err = FlagError;
+
+    fn from_str(text: &str) -> Result<Self, FlagError> {
+        let (id, secret) = text.split_once(':').ok_or(FlagError::Key)?;
+        Ok(Self { id: id.to_owned(), secret: Some(secret.to_owned()), ..Self::default() })
+    }
+}
+
+impl FromStr for IceServerSettings {
+    type Err = FlagError;
+
+    fn from_str(text: &str) -> Result<Self, FlagError> {
+        let mut parts = text.split('|').map(str::to_owned);
+        let url = parts.next().filter(|url| ["stun:", "turn:", "turns:"].iter().any(|scheme| url.starts_with(scheme)));
+        Ok(Self {
+            urls: vec![url.ok_or(FlagError::IceServer)?],
+            username: parts.next().unwrap_or_default(),
+            credential: parts.next().unwrap_or_default(),
+        })
+    }
+}

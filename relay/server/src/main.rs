@@ -1,0 +1,107 @@
+//! The binary `segue-relay`.
+
+mod cli;
+
+use std::error::Error;
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use cli::{Cli, Command, Configured, TokenArguments, TokenCommand};
+use segue_relay::auth::{Claims, Grants, Keys, LOCAL_DEVELOPMENT_SECRET};
+use segue_relay::config::{Config, LogFormat, Settings};
+use segue_relay::{Relay, check};
+use tracing_subscriber::EnvFilter;
+
+/// The room of the link that is printed at start.
+const FIRST_ROOM: &str = "lobby";
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Serve(configured) => serve(*configured),
+        Command::Check(configured) => run_check(*configured),
+        Command::Token(TokenCommand::Create(arguments)) => create_token(arguments),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("segue-relay: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+type Outcome = Result<ExitCode, Box<dyn Error>>;
+
+fn configuration(configured: Configured) -> Result<Config, Box<dyn Error>> {
+    let file = configured.config.map_or_else(|| Ok(Settings::default()), |path| Config::read(&path))?;
+    Ok(Config::from_settings(configured.settings.or(file))?)
+}
+
+fn serve(configured: Configured) -> Outcome {
+    let config = configuration(configured)?;
+    start_log(&config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let relay = Relay::start(config).await?;
+        introduce(&relay);
+        stop_signal().await?;
+        eprintln!("segue-relay: shutting down");
+        relay.shutdown().await;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// Tells whoever started the relay what to do next. The link goes to standard output alone, so that scripts can read it.
+fn introduce(relay: &Relay) {
+    let media: Vec<_> = relay.media_addresses().iter().map(ToString::to_string).collect();
+    eprintln!("segue-relay {}", env!("CARGO_PKG_VERSION"));
+    eprintln!("  signalling  {}", relay.url());
+    eprintln!("  media       UDP {}", media.join(", "));
+    if relay.development() {
+        eprintln!("  key         development: configure [auth] keys before others rely on this relay");
+    }
+    if let Ok(link) = relay.link(FIRST_ROOM) {
+        eprintln!("  room        {FIRST_ROOM}: open this link, and send it to somebody");
+        println!("{link}");
+    }
+}
+
+async fn stop_signal() -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            outcome = tokio::signal::ctrl_c() => outcome,
+            _ = terminate.recv() => Ok(()),
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await
+}
+
+fn start_log(config: &Config) -> Result<(), Box<dyn Error>> {
+    let filter = EnvFilter::try_new(&config.log_filter)?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match config.log_format {
+        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => log.json().init(),
+    }
+    Ok(())
+}
+
+fn run_check(configured: Configured) -> Outcome {
+    let findings = check::check(&configuration(configured)?);
+    for finding in &findings {
+        println!("{} {}", if finding.fine { "fine: " } else { "wrong:" }, finding.text);
+    }
+    Ok(if findings.iter().all(|finding| finding.fine) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn create_token(arguments: TokenArguments) -> Outcome {
+    let file = arguments.config.map_or_else(|| Ok(Settings::default()), |path| Config::read(&path))?;
+    let settings = arguments.auth.or(file.auth).keys.unwrap_or_default();
+    let keys = if settings.is_empty() { Keys::development(LOCAL_DEVELOPMENT_SECRET) } else { Keys::from_settings(&settings)? };
+    let grants = Grants { publish: !arguments.no_publish, subscribe: !arguments.no_subscribe, admin: arguments.admin };
+    let claims = Claims::new(&arguments.room, &arguments.identity, grants, arguments.valid_seconds);
+    println!("{}", keys.mint(Claims { name: arguments.name, metadata: arguments.metadata, ..claims })?);
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,102 @@
+//! Who may come in, and as whom.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::digest::{SHA256, digest};
+use ring::rand::{SecureRandom as _, SystemRandom};
+use segue_session::room::{JoinRequest, RoomError};
+use segue_wire::proto::{self, ErrorCode, LeaveReason};
+
+use crate::auth::{Keys, TokenError};
+
+/// The one version of the protocol this relay speaks.
+const PROTOCOL: u32 = 1;
+
+/// Length of an Ed25519 public key.
+const DEVICE_KEY_LEN: usize = 32;
+
+/// Random bytes in the identity of a guest.
+const GUEST_BYTES: usize = 6;
+
+/// Why a Join is not granted.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum JoinError {
+    #[error("the relay speaks version {PROTOCOL} of the protocol, the client version {0}; update the older one")]
+    Protocol(u32),
+    #[error("a device key has {DEVICE_KEY_LEN} bytes (Ed25519) or is left empty; this one has {0}")]
+    DeviceKey(usize),
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    #[error(transparent)]
+    Room(#[from] RoomError),
+    #[error("the relay has its full number of rooms ({0}); try again later or raise `limits.rooms`")]
+    Rooms(usize),
+    #[error("the relay is shutting down; connect again in a moment")]
+    Closing,
+    #[error("the relay could not do it; connect again, and look at its log if that does not help")]
+    Ours,
+}
+
+impl JoinError {
+    pub(super) fn code(&self) -> ErrorCode {
+        match self {
+            Self::Protocol(_) => ErrorCode::ProtocolVersion,
+            Self::DeviceKey(_) => ErrorCode::Malformed,
+            Self::Token(error) => error.code(),
+            Self::Room(error) => error.code(),
+            Self::Rooms(_) => ErrorCode::Limit,
+            Self::Closing => ErrorCode::Shutdown,
+            Self::Ours => ErrorCode::Ours,
+        }
+    }
+
+    /// The last word to a client that is not let in. What may be different in a moment says when to come back.
+    pub(super) fn goodbye(&self) -> proto::Goodbye {
+        let retry_after_ms = match self {
+            Self::Closing | Self::Ours => 1000,
+            _ => 0,
+        };
+        let message = self.to_string();
+        proto::Goodbye { reason: LeaveReason::Refused.into(), code: self.code().into(), message, retry_after_ms }
+    }
+}
+
+/// Checks a Join. Gives the room and the request to it.
+pub(super) fn check(
+    keys: &Keys,
+    random: &SystemRandom,
+    asked: Option<&str>,
+    join: proto::Join,
+) -> Result<(String, JoinRequest), JoinError> {
+    if join.protocol != PROTOCOL {
+        return Err(JoinError::Protocol(join.protocol));
+    }
+    let claims = keys.verify(&join.token, asked)?;
+    let peer_id = match join.device_key.len() {
+        0 => Vec::new(),
+        DEVICE_KEY_LEN => digest(&SHA256, &join.device_key).as_ref().to_vec(),
+        other => return Err(JoinError::DeviceKey(other)),
+    };
+    let policy = join.policy();
+    let identity = if claims.sub.is_empty() { guest(random)? } else { claims.sub };
+    let first = |choices: [&str; 3]| choices.into_iter().find(|choice| !choice.is_empty()).unwrap_or_default().to_owned();
+    let request = JoinRequest {
+        name: first([&join.name, &claims.name, &identity]),
+        metadata: first([&join.metadata, &claims.metadata, ""]),
+        identity,
+        peer_id,
+        grants: claims.grants.into(),
+        capabilities: join.capabilities.unwrap_or_default(),
+        policy,
+        rejoin: join.rejoin,
+        resume_token: String::new(),
+    };
+    Ok((claims.room, request))
+}
+
+/// An identity for somebody whose token names none.
+fn guest(random: &SystemRandom) -> Result<String, JoinError> {
+    let mut bytes = [0; GUEST_BYTES];
+    random.fill(&mut bytes).map_err(|_| JoinError::Ours)?;
+    Ok(format!("guest-{}", URL_SAFE_NO_PAD.encode(bytes)))
+}

@@ -1,0 +1,22 @@
+//! The signalling endpoint: WebSocket connections, sessions that outlive them, one task per room.
+//!
+//! A connection task decodes frames and lets its client in ([`admission`]); from then on frames go to the task of the room, which owns the
+//! [`RoomAuthority`](segue_session::room::RoomAuthority), every session's carrier and the room's media. Frames for a client go through
+//! the bounded queue of its [`link`]: nothing that a client does or fails to do makes another one wait.
+//!
+//! What ends how:
+//! * a Join that cannot be granted: `Goodbye` with `REFUSED` and the code, then the connection closes;
+//! * a Resume for an unknown session: `Error` with `SESSION_UNKNOWN`; the connection stays, so that the client can send Join;
+//! * a frame that cannot be decoded, or asks for what is not allowed: `Error`; the connection stays;
+//! * frames out of order or acknowledgements of nothing: `Goodbye` with `REFUSED` and `MALFORMED`;
+//! * a client that does not read: `Goodbye` with `TOO_SLOW`, as far as that can still be written.
+
+mod admission;
+mod connection;
+mod hub;
+mod link;
+mod room_task;
+mod session;
+
+pub(crate) use connection::serve;
+pub(crate) use hub::Hub;

@@ -1,0 +1,347 @@
+//! The task of one room: carries between its connections, its authority and its media.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use segue_model::ParticipantId;
+use segue_session::carrier::CarrierError;
+use segue_session::room::{JoinRequest, RoomAuthority, RoomConfig, RoomError, RoomOutput};
+use segue_wire::WireError;
+use segue_wire::proto::{self, ClientFrame, ErrorCode, LeaveReason, server_frame};
+use tokio::sync::{mpsc, oneshot};
+
+use super::hub::Hub;
+use super::link::{Link, LinkId};
+use super::session::{ResumeToken, SecretHash, Session};
+use crate::clock;
+use crate::media_plane::{EVENT_QUEUE, MediaCommand, MediaEvent, MidTrack, RoomKey, RoomMedia, TransportKind};
+
+mod media;
+
+/// An empty room is kept this long: whoever reloads a page finds its numbers go on.
+const EMPTY_FOR: Duration = Duration::from_secs(30);
+
+/// Inputs handled before their results are sent: in a burst, answers share one round.
+const BATCH: usize = 64;
+
+/// Wait before a client that met a room in trouble comes back.
+const RETRY_AFTER_MS: u32 = 1000;
+
+/// What a room is told.
+pub(super) enum RoomInput {
+    /// Somebody at the door, its token checked.
+    Join(Box<Joining>),
+    /// A connection for a session.
+    Resume { secret: SecretHash, ack: u64, link: Link, reply: oneshot::Sender<Result<ParticipantId, Link>> },
+    /// A frame of a participant.
+    Frame { participant: ParticipantId, link: LinkId, frame: ClientFrame },
+    /// Something of a participant that is no frame.
+    Undecodable { participant: ParticipantId, link: LinkId, error: WireError },
+    /// A connection ended.
+    Disconnected { participant: ParticipantId, link: LinkId },
+    /// Say this to everybody and end.
+    Close(proto::Goodbye),
+}
+
+pub(super) struct Joining {
+    pub(super) request: JoinRequest,
+    pub(super) link: Link,
+    /// Number of the frame that held the Join.
+    pub(super) seq: u64,
+    /// Frames before it that were refused.
+    pub(super) undecoded: u64,
+    pub(super) reply: oneshot::Sender<Result<ParticipantId, (RoomError, Link)>>,
+}
+
+pub(super) struct RoomTask {
+    hub: Arc<Hub>,
+    name: String,
+    authority: RoomAuthority,
+    sessions: BTreeMap<ParticipantId, Session>,
+    media: Box<dyn RoomMedia>,
+    media_events: mpsc::Receiver<MediaEvent>,
+    empty_since: Option<Instant>,
+    closed: bool,
+    /// Participants and tracks as the gauges have them.
+    counted: (i64, i64),
+}
+
+impl RoomTask {
+    pub(super) fn new(hub: Arc<Hub>, key: RoomKey, config: RoomConfig) -> Self {
+        let (events, media_events) = mpsc::channel(EVENT_QUEUE);
+        let media = hub.media.open_room(key, events);
+        hub.metrics.rooms.add(1);
+        Self {
+            hub,
+            name: config.name.clone(),
+            authority: RoomAuthority::new(config),
+            sessions: BTreeMap::new(),
+            media,
+            media_events,
+            empty_since: Some(clock::now()),
+            closed: false,
+            counted: (0, 0),
+        }
+    }
+
+    pub(super) async fn run(mut self, mut inputs: mpsc::Receiver<RoomInput>) {
+        loop {
+            let deadline = self.poll_timeout();
+            let wake = async {
+                match deadline {
+                    Some(at) => tokio::time::sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                input = inputs.recv() => {
+                    let now = clock::now();
+                    let more = std::iter::from_fn(|| inputs.try_recv().ok()).take(BATCH).collect::<Vec<_>>();
+                    input.into_iter().chain(more).for_each(|input| self.handle_input(now, input));
+                    self.flush(now);
+                }
+                Some(event) = self.media_events.recv() => {
+                    let now = clock::now();
+                    self.handle_media_event(now, event);
+                    self.flush(now);
+                }
+                () = wake => {
+                    let now = clock::now();
+                    self.authority.handle_timeout(now);
+                    self.flush(now);
+                }
+            }
+            let now = clock::now();
+            if self.closed || self.empty_since.is_some_and(|since| since + EMPTY_FOR <= now) {
+                break;
+            }
+        }
+        self.hub.forget(&self.name, &mut inputs);
+        // Whoever got this queue a moment ago is not answered, and asks for the room again.
+        self.hub.metrics.rooms.add(-1);
+        self.count();
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        let sessions = self.sessions.values().filter_map(Session::poll_timeout).min();
+        let empty = self.empty_since.map(|since| since + EMPTY_FOR);
+        [self.authority.poll_timeout(), sessions, empty].into_iter().flatten().min()
+    }
+
+    fn handle_input(&mut self, now: Instant, input: RoomInput) {
+        match input {
+            RoomInput::Join(joining) => self.join(now, *joining),
+            RoomInput::Resume { secret, ack, link, reply } => self.resume(now, secret, ack, link, reply),
+            RoomInput::Frame { participant, link, frame } => self.frame(now, participant, link, frame),
+            RoomInput::Undecodable { participant, link, error } => self.undecodable(now, participant, link, &error),
+            RoomInput::Disconnected { participant, link } => {
+                if let Some(session) = self.current(participant, link) {
+                    session.lose();
+                    self.authority.handle_disconnected(now, participant);
+                }
+            }
+            RoomInput::Close(goodbye) => self.close(&goodbye),
+        }
+    }
+
+    fn join(&mut self, now: Instant, joining: Joining) {
+        let Joining { mut request, link, seq, undecoded, reply } = joining;
+        let Some(token) = ResumeToken::draw(&self.hub.random, &self.name) else {
+            // The reply is dropped: the connection takes that for the relay's own fault.
+            return;
+        };
+        request.resume_token = token.text;
+        match self.authority.join(now, request) {
+            Ok(participant) => {
+                let mut session = Session::new(link, token.hash, undecoded);
+                if let Err(error) = session.handle_frame(now, ClientFrame { seq, ack: 0, message: None }) {
+                    self.misbehaved(now, participant, error);
+                }
+                self.sessions.insert(participant, session);
+                self.hub.metrics.joins.increment();
+                self.empty_since = None;
+                tracing::info!(room = %self.name, %participant, "participant joined");
+                if reply.send(Ok(participant)).is_err() {
+                    self.authority.handle_disconnected(now, participant);
+                }
+            }
+            Err(error) => {
+                // A connection that is gone needs no answer.
+                let _ = reply.send(Err((error, link)));
+            }
+        }
+    }
+
+    fn resume(
+        &mut self,
+        now: Instant,
+        secret: SecretHash,
+        ack: u64,
+        link: Link,
+        reply: oneshot::Sender<Result<ParticipantId, Link>>,
+    ) {
+        let found = self.sessions.iter_mut().find(|(_, session)| session.secret == secret);
+        let Some((&participant, session)) = found else {
+            let _ = reply.send(Err(link));
+            return;
+        };
+        if reply.send(Ok(participant)).is_err() {
+            return;
+        }
+        let resumed = session.resume(link, ack);
+        self.authority.handle_resumed(participant);
+        self.hub.metrics.resumes.increment();
+        tracing::info!(room = %self.name, %participant, "participant resumed");
+        if let Err(error) = resumed {
+            self.misbehaved(now, participant, error);
+        }
+    }
+
+    fn frame(&mut self, now: Instant, participant: ParticipantId, link: LinkId, frame: ClientFrame) {
+        let seq = frame.seq;
+        let Some(session) = self.current(participant, link) else { return };
+        match session.handle_frame(now, frame) {
+            Ok(Some(message)) => self.authority.handle_message(now, participant, seq, message),
+            Ok(None) => {}
+            Err(error) => self.misbehaved(now, participant, error),
+        }
+    }
+
+    fn undecodable(&mut self, now: Instant, participant: ParticipantId, link: LinkId, error: &WireError) {
+        let Some(session) = self.current(participant, link) else { return };
+        let outcome = session.handle_undecoded(now, error.seq());
+        let message = server_frame::Message::Error(wire_error(error));
+        match outcome.and_then(|()| session.send(message)) {
+            Ok(()) => self.hub.metrics.count_error(error.code()),
+            Err(error) => self.misbehaved(now, participant, error),
+        }
+    }
+
+    /// The session of a participant, if `link` is its connection now.
+    fn current(&mut self, participant: ParticipantId, link: LinkId) -> Option<&mut Session> {
+        self.sessions.get_mut(&participant).filter(|session| session.link.as_ref().is_some_and(|current| current.id == link))
+    }
+
+    fn misbehaved(&mut self, now: Instant, participant: ParticipantId, error: CarrierError) {
+        let (reason, code) = match error {
+            CarrierError::TooSlow { .. } => (LeaveReason::TooSlow, ErrorCode::TooSlow),
+            CarrierError::Gap { .. } | CarrierError::BadAck { .. } => (LeaveReason::Refused, ErrorCode::Malformed),
+        };
+        let message = error.to_string();
+        self.authority.remove(
+            now,
+            participant,
+            proto::Goodbye { reason: reason.into(), code: code.into(), message, retry_after_ms: 0 },
+        );
+    }
+
+    fn close(&mut self, goodbye: &proto::Goodbye) {
+        self.authority.close(goodbye);
+        self.closed = true;
+    }
+
+    /// Carries out what the authority wants until it wants nothing more.
+    fn flush(&mut self, now: Instant) {
+        loop {
+            while let Some(output) = self.authority.poll_output() {
+                self.carry_out(now, output);
+            }
+            let mut slow = Vec::new();
+            for (&participant, session) in &mut self.sessions {
+                match session.pump(now) {
+                    Ok(sent) => self.hub.metrics.frames_out.add(sent),
+                    Err(_) => slow.push(participant),
+                }
+            }
+            if slow.is_empty() {
+                break;
+            }
+            for participant in slow {
+                self.misbehaved(now, participant, CarrierError::TooSlow { frames: 0, bytes: 0 });
+            }
+        }
+        self.empty_since = match (self.authority.is_empty(), self.empty_since) {
+            (true, None) => Some(now),
+            (true, since) => since,
+            (false, _) => None,
+        };
+        self.count();
+    }
+
+    fn carry_out(&mut self, now: Instant, output: RoomOutput) {
+        match output {
+            RoomOutput::Send { to, message } => self.send(now, to, message),
+            RoomOutput::Forward(command) => self.command(MediaCommand::Forward(command)),
+            RoomOutput::PublisherOffer { participant, generation, sdp, tracks } => {
+                let tracks = tracks.into_iter().map(|(mid, track)| MidTrack { mid, track: Some(track) }).collect();
+                self.command(MediaCommand::PublisherOffer { participant, generation, sdp, tracks });
+            }
+            RoomOutput::SubscriberAnswer { participant, generation, sdp } => {
+                self.command(MediaCommand::SubscriberAnswer { participant, generation, sdp });
+            }
+            RoomOutput::Candidate { participant, transport, candidate } => {
+                let transport = match transport {
+                    proto::RelayTransport::Subscriber => TransportKind::Subscriber,
+                    _ => TransportKind::Publisher,
+                };
+                let proto::Candidate { candidate, ufrag, .. } = candidate;
+                self.command(MediaCommand::Candidate { participant, transport, candidate, ufrag });
+            }
+            RoomOutput::Ended { participant, goodbye } => self.ended(now, participant, goodbye),
+        }
+    }
+
+    fn send(&mut self, now: Instant, to: ParticipantId, message: server_frame::Message) {
+        if let server_frame::Message::Error(error) = &message {
+            self.hub.metrics.count_error(error.code());
+        }
+        let Some(session) = self.sessions.get_mut(&to) else { return };
+        if let Err(error) = session.send(message) {
+            self.misbehaved(now, to, error);
+        }
+    }
+
+    fn ended(&mut self, now: Instant, participant: ParticipantId, goodbye: proto::Goodbye) {
+        self.hub.metrics.count_goodbye(goodbye.reason());
+        tracing::info!(room = %self.name, %participant, reason = goodbye.reason().as_str_name(), "participant left");
+        let Some(mut session) = self.sessions.remove(&participant) else { return };
+        let slow = goodbye.reason() == LeaveReason::TooSlow || session.pump(now).is_err();
+        match session.link.take() {
+            Some(link) if slow => link.cut_off(goodbye),
+            Some(link) => link.end(goodbye),
+            None => {}
+        }
+    }
+
+    /// A shard that does not take commands no longer does what the authority believes: nothing can be mended, so the room ends.
+    fn command(&mut self, command: MediaCommand) {
+        if self.closed || self.media.command(command).is_ok() {
+            return;
+        }
+        tracing::error!(room = %self.name, "the media plane does not keep up; closing the room");
+        let message = "the relay's media plane does not keep up; join again in a moment".to_owned();
+        self.close(&proto::Goodbye {
+            reason: LeaveReason::RoomClosed.into(),
+            code: ErrorCode::Ours.into(),
+            message,
+            retry_after_ms: RETRY_AFTER_MS,
+        });
+    }
+
+    fn count(&mut self) {
+        let now = (self.authority.len() as i64, self.authority.track_count() as i64);
+        self.hub.metrics.participants.add(now.0 - self.counted.0);
+        self.hub.metrics.tracks.add(now.1 - self.counted.1);
+        self.counted = now;
+    }
+}
+
+/// What the client is told of a frame that could not be decoded.
+pub(super) fn wire_error(error: &WireError) -> proto::Error {
+    let advice = match error {
+        WireError::Oversize { .. } | WireError::Limit { .. } => "send less at a time",
+        WireError::Malformed(_) => "send ClientFrame messages: protobuf as binary, JSON as text",
+    };
+    proto::Error { code: error.code().into(), message: format!("{error}; {advice}"), request: 0, seq: error.seq() }
+}

@@ -1,0 +1,60 @@
+//! What the media plane tells a room.
+
+use std::time::Instant;
+
+use segue_wire::proto::{self, ErrorCode, server_frame};
+
+use super::RoomTask;
+use crate::media_plane::{DescriptionKind, MediaEvent, MidTrack, Refusal, TransportKind};
+
+impl RoomTask {
+    pub(super) fn handle_media_event(&mut self, now: Instant, event: MediaEvent) {
+        match event {
+            MediaEvent::Description { participant, transport, kind, generation, sdp, tracks } => {
+                let kind = match kind {
+                    DescriptionKind::Offer => proto::SdpKind::Offer,
+                    DescriptionKind::Answer => proto::SdpKind::Answer,
+                };
+                let description = proto::RelayDescription {
+                    transport: transport_number(transport),
+                    kind: kind.into(),
+                    sdp,
+                    tracks: tracks.into_iter().map(mid_track).collect(),
+                    generation,
+                };
+                self.send(now, participant, server_frame::Message::Description(description));
+            }
+            MediaEvent::Slots { participant, slots } => {
+                let slots = proto::Slots { slots: slots.into_iter().map(mid_track).collect() };
+                self.send(now, participant, server_frame::Message::Slots(slots));
+            }
+            MediaEvent::Refused { participant, transport, generation, reason, message } => {
+                tracing::warn!(room = %self.name, %participant, ?transport, generation, ?reason, "description refused");
+                let code = match reason {
+                    Refusal::BadSdp => ErrorCode::BadSdp,
+                    Refusal::Incompatible => ErrorCode::Incompatible,
+                    Refusal::Limit => ErrorCode::Limit,
+                    Refusal::Ours => ErrorCode::Ours,
+                };
+                let error = proto::Error { code: code.into(), message, request: 0, seq: 0 };
+                self.send(now, participant, server_frame::Message::Error(error));
+            }
+            MediaEvent::TransportState { participant, transport, state } => {
+                tracing::info!(room = %self.name, %participant, ?transport, ?state, "transport changed");
+            }
+            MediaEvent::Speakers { speakers } => self.authority.handle_speakers(&speakers),
+        }
+    }
+}
+
+fn transport_number(transport: TransportKind) -> i32 {
+    match transport {
+        TransportKind::Publisher => proto::RelayTransport::Publisher,
+        TransportKind::Subscriber => proto::RelayTransport::Subscriber,
+    }
+    .into()
+}
+
+fn mid_track(entry: MidTrack) -> proto::MidTrack {
+    proto::MidTrack { mid: entry.mid, track: entry.track.map_or(0, |track| u32::from(track.0)) }
+}
