@@ -124,6 +124,10 @@ impl PeerMachine {
         if let Some(old) = self.legs.remove(&key) {
             (ours, theirs) = old.dialog.generations();
             rebuilds = old.rebuilds;
+            if !matches!(key, LegKey::Peer(_)) {
+                // The relay's word comes in order: nothing of an older transport can follow.
+                theirs = 0;
+            }
             self.commands.push_back(Command::CloseLeg { leg: key });
         }
         let role = self.role(key);
@@ -256,29 +260,41 @@ impl PeerMachine {
                 leg.handle_silent(now, role);
             }
             let Some((_, repair)) = leg.repair.filter(|(at, _)| *at <= now) else { continue };
-            if key == LegKey::RelayPublisher && !live {
+            if !matches!(key, LegKey::Peer(_)) && !live {
                 // Nobody to answer: the relay is sought first.
                 leg.repair = Some((now + REBUILD_FIRST, repair));
-                continue;
+            } else if leg.is_up() {
+                leg.repair = None;
+            } else {
+                self.repair_leg(now, key, repair);
             }
-            match repair {
-                Repair::Restart => {
-                    leg.repair = Some((now + RESTART_PATIENCE, Repair::Rebuild));
-                    leg.dialog.handle_negotiate(now, true);
-                }
-                // A browser keeps its connection for as long as it knows us: only ICE can be restarted there.
-                Repair::Rebuild if !leg.merge && leg.dialog.has_remote() && leg.link != LinkState::Closed => {
-                    leg.repair = Some((now + RESTART_PATIENCE, Repair::Restart));
-                }
-                Repair::Rebuild => {
-                    leg.rebuilds = (leg.rebuilds + 1).min(REBUILD_DOUBLINGS);
-                    let wait = CONNECT_PATIENCE + REBUILD_FIRST * (1 << leg.rebuilds);
-                    self.open_leg(now, key, OpenReason::Ours);
-                    if let Some(leg) = self.legs.get_mut(&key) {
-                        leg.repair = Some((now + wait, Repair::Rebuild));
-                    }
+        }
+    }
+
+    fn repair_leg(&mut self, now: Instant, key: LegKey, repair: Repair) {
+        let Some(leg) = self.legs.get_mut(&key) else { return };
+        // A browser keeps its connection for as long as it knows us: only ICE can be restarted there.
+        let only_ice = !leg.merge && leg.dialog.has_remote() && leg.link != LinkState::Closed;
+        match repair {
+            Repair::Restart => {
+                leg.repair = Some((now + RESTART_PATIENCE, Repair::Rebuild));
+                leg.dialog.handle_negotiate(now, true);
+            }
+            Repair::Rebuild if only_ice => leg.repair = Some((now + RESTART_PATIENCE, Repair::Restart)),
+            Repair::Rebuild => {
+                leg.rebuilds = (leg.rebuilds + 1).min(REBUILD_DOUBLINGS);
+                let wait = CONNECT_PATIENCE + REBUILD_FIRST * (1 << leg.rebuilds);
+                self.open_leg(now, key, OpenReason::Ours);
+                if let Some(leg) = self.legs.get_mut(&key) {
+                    leg.repair = Some((now + wait, Repair::Rebuild));
                 }
             }
+        }
+        // The relay offers the subscriber transport anew when the publisher transport restarts.
+        if key == LegKey::RelaySubscriber
+            && let Some(publisher) = self.legs.get_mut(&LegKey::RelayPublisher)
+        {
+            publisher.dialog.handle_negotiate(now, true);
         }
     }
 
@@ -349,9 +365,22 @@ impl PeerMachine {
 
     pub(super) fn handle_relay_description(&mut self, now: Instant, wire: proto::RelayDescription) {
         let (Some(key), Some(kind)) = (leg_of(wire.transport), convert::sdp_kind(wire.kind)) else { return };
+        let session = sdp::Description::parse(&wire.sdp).map(|parsed| parsed.session_id).ok();
+        let Some(leg) = self.legs.get(&key) else { return };
+        if leg.is_other_session(session.as_ref()) {
+            // The relay has a new transport there, and ours belongs to the old one.
+            if key == LegKey::RelayPublisher {
+                return self.open_leg(now, key, OpenReason::Ours);
+            }
+            self.close_leg(key);
+            self.open_leg(now, key, OpenReason::Theirs);
+        }
         let (sdp, tracks, generation) = (wire.sdp, wire.tracks, wire.generation);
         if let Some(leg) = self.legs.get_mut(&key) {
             leg.dialog.handle_remote(now, dialog::Description { kind, sdp, tracks, generation, restart: false });
+            if leg.dialog.has_remote() {
+                leg.remote_session = leg.remote_session.take().or(session);
+            }
         }
     }
 
@@ -380,8 +409,7 @@ impl PeerMachine {
             None => return,
             Some(leg) => {
                 let stale = offer && leg.dialog.is_stale_offer(wire.generation);
-                let other = leg.remote_session.is_some() && session.is_some() && leg.remote_session != session;
-                if other && !stale {
+                if leg.is_other_session(session.as_ref()) && !stale {
                     // Their transport is a new one, ours belongs to the old: begin anew. An offer is answered, an answer is not worth
                     // anything any more.
                     let reason = if offer { OpenReason::Theirs } else { OpenReason::Ours };
@@ -447,6 +475,11 @@ impl PeerMachine {
 }
 
 impl Leg {
+    /// A description of another transport than the one we know there.
+    fn is_other_session(&self, session: Option<&String>) -> bool {
+        self.remote_session.is_some() && session.is_some() && self.remote_session.as_ref() != session
+    }
+
     fn handle_state(&mut self, now: Instant, state: LinkState, role: Role) {
         let before = std::mem::replace(&mut self.link, state);
         match state {
@@ -460,21 +493,19 @@ impl Leg {
             LinkState::Connecting => {}
             LinkState::Failed if before != LinkState::Failed => {
                 let wait = if role == Role::Polite { POLITE_PATIENCE } else { Duration::ZERO };
-                self.schedule(now + wait, Repair::Restart, role);
+                self.schedule(now + wait, Repair::Restart);
             }
             LinkState::Failed => {}
             LinkState::Closed => {
                 self.signal_open = false;
-                if role != Role::Answerer {
-                    self.schedule_rebuild(now);
-                }
+                self.schedule_rebuild(now);
             }
         }
     }
 
     fn handle_silent(&mut self, now: Instant, role: Role) {
         let wait = if role == Role::Polite { SUSPECT_PATIENCE + POLITE_PATIENCE } else { SUSPECT_PATIENCE };
-        self.schedule(now + wait, Repair::Restart, role);
+        self.schedule(now + wait, Repair::Restart);
     }
 
     fn handle_heard(&mut self) {
@@ -483,8 +514,8 @@ impl Leg {
         }
     }
 
-    fn schedule(&mut self, at: Instant, repair: Repair, role: Role) {
-        if role != Role::Answerer && self.repair.is_none_or(|(earlier, _)| at < earlier) {
+    fn schedule(&mut self, at: Instant, repair: Repair) {
+        if self.repair.is_none_or(|(earlier, _)| at < earlier) {
             self.repair = Some((at, repair));
         }
     }

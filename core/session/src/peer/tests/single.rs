@@ -235,3 +235,26 @@ fn a_packet_of_somebody_elses_track_is_not_accepted() {
     assert!(lone.machine.handle_media(lone.now, LegKey::RelaySubscriber, &origin));
     assert!(!lone.machine.handle_media(lone.now, LegKey::RelayPublisher, &origin));
 }
+
+#[test]
+fn a_new_transport_of_the_relay_gets_a_new_one_of_ours() {
+    let mut lone = Lone::new(Vec::new());
+    lone.commands();
+    let offer = |session: u32, generation| {
+        let sdp = format!("v=0\r\no=- {session} 1 IN IP4 0.0.0.0\r\nm=audio 9 X 111\r\na=mid:0\r\na=ice-ufrag:u\r\n");
+        server_frame::Message::Description(proto::RelayDescription {
+            transport: proto::RelayTransport::Subscriber.into(),
+            kind: proto::SdpKind::Offer.into(),
+            sdp,
+            tracks: Vec::new(),
+            generation,
+        })
+    };
+    let opens = |commands: &[Command]| commands.iter().filter(|command| matches!(command, Command::OpenLeg { .. })).count();
+    let sets = |commands: &[Command]| commands.iter().filter(|command| matches!(command, Command::SetRemote { .. })).count();
+    for (session, generation, opened) in [(100, 1, 0), (100, 2, 0), (200, 1, 1), (200, 2, 0)] {
+        lone.hear(offer(session, generation));
+        let commands = lone.commands();
+        assert_eq!((opens(&commands), sets(&commands)), (opened, 1), "{session} {generation}");
+    }
+}
