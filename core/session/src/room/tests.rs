@@ -430,8 +430,14 @@ fn one_pair_that_cannot_connect_makes_a_mixed_room() {
     scene.edge(people[1], people[0], proto::Path::Relayed);
     scene.wait(120 * SECOND);
     assert_eq!(scene.topology_words(people[2]), Vec::<String>::new());
-    // A second failure at the same participant moves all of them, at once.
+    // A second failure at the same participant that lasts moves all of them.
     scene.edge(people[0], people[2], proto::Path::Relayed);
+    scene.wait(2 * SECOND);
+    scene.edge(people[0], people[2], proto::Path::Direct);
+    scene.wait(10 * SECOND);
+    assert_eq!(scene.topology_words(people[1]), Vec::<String>::new());
+    scene.edge(people[0], people[2], proto::Path::Relayed);
+    scene.wait(3 * SECOND);
     assert_eq!(scene.topology_words(people[1]), ["prepare Relayed"]);
 }
 

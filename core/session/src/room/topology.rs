@@ -18,6 +18,10 @@ use super::view::RoomView;
 /// Edges may fail and come back quickly: how the room stands is not told more often than this.
 const STANDING_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Two failed edges of one participant must have stayed so for this long: a path that was slow to come up, or an edge that changes twice,
+/// does not move the room.
+const FAILURE_HOLD: Duration = Duration::from_secs(3);
+
 /// The back-off doubles no further than this factor of its first value.
 const MAX_BACKOFF_FACTOR: u32 = 16;
 
@@ -55,6 +59,8 @@ pub(super) struct Controller {
     last_handover: Option<Instant>,
     /// Since when the room has been small enough to go back.
     small_since: Option<Instant>,
+    /// Since when failures have asked for the relay.
+    failing_since: Option<Instant>,
     failures: u32,
     not_before: Option<Instant>,
     last_announced: Option<Instant>,
@@ -73,6 +79,7 @@ impl Controller {
             phase: Phase::Settled,
             last_handover: None,
             small_since: None,
+            failing_since: None,
             failures: 0,
             not_before: None,
             last_announced: None,
@@ -160,9 +167,15 @@ impl Controller {
     fn consider(&mut self, now: Instant, view: &RoomView) {
         let Some(want) = view.want(&self.config).filter(|want| want.path != self.target) else {
             self.small_since = None;
+            self.failing_since = None;
             return;
         };
         let mut at = now;
+        if want.failure {
+            at = at.max(*self.failing_since.get_or_insert(now) + FAILURE_HOLD);
+        } else {
+            self.failing_since = None;
+        }
         if want.path == Path::Direct {
             let since = *self.small_since.get_or_insert(now);
             at = at.max(since + self.config.down_hold);
@@ -183,6 +196,7 @@ impl Controller {
         self.target = want.path;
         self.reason = want.reason.to_owned();
         self.small_since = None;
+        self.failing_since = None;
         let deadline = now + self.config.laggard_after;
         self.phase = Phase::Moving { deadline, progress: false };
         self.outputs.push_back(TopologyOutput::Prepare { epoch: self.epoch, target: self.target, reason: self.reason.clone() });

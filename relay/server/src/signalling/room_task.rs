@@ -136,9 +136,8 @@ impl RoomTask {
             RoomInput::Frame { participant, link, frame } => self.frame(now, participant, link, frame),
             RoomInput::Undecodable { participant, link, error } => self.undecodable(now, participant, link, &error),
             RoomInput::Disconnected { participant, link } => {
-                if let Some(session) = self.current(participant, link) {
-                    session.lose();
-                    self.authority.handle_disconnected(now, participant);
+                if self.current(participant, link).is_some() {
+                    self.lost(now, participant);
                 }
             }
             RoomInput::Close(goodbye) => self.close(&goodbye),
@@ -163,7 +162,7 @@ impl RoomTask {
                 self.empty_since = None;
                 tracing::info!(room = %self.name, %participant, "participant joined");
                 if reply.send(Ok(participant)).is_err() {
-                    self.authority.handle_disconnected(now, participant);
+                    self.lost(now, participant);
                 }
             }
             Err(error) => {
@@ -182,19 +181,31 @@ impl RoomTask {
         reply: oneshot::Sender<Result<ParticipantId, Link>>,
     ) {
         let found = self.sessions.iter_mut().find(|(_, session)| session.secret == secret);
-        let Some((&participant, session)) = found else {
+        let Some((&participant, session)) = found.filter(|_| !reply.is_closed()) else {
+            // A connection that is gone needs no answer.
             let _ = reply.send(Err(link));
             return;
         };
-        if reply.send(Ok(participant)).is_err() {
-            return;
+        let outcome = session.resume(link, ack);
+        if outcome.is_ok() {
+            self.authority.handle_resumed(participant);
+            self.hub.metrics.resumes.increment();
+            tracing::info!(room = %self.name, %participant, "participant resumed");
+        } else {
+            let message = "the session could not be resumed".to_owned();
+            let (reason, code) = (LeaveReason::Timeout.into(), ErrorCode::SessionUnknown.into());
+            self.authority.remove(now, participant, proto::Goodbye { reason, code, message, retry_after_ms: 0 });
         }
-        let resumed = session.resume(link, ack);
-        self.authority.handle_resumed(participant);
-        self.hub.metrics.resumes.increment();
-        tracing::info!(room = %self.name, %participant, "participant resumed");
-        if let Err(error) = resumed {
-            self.misbehaved(now, participant, error);
+        if reply.send(outcome.map(|()| participant)).is_err() {
+            self.lost(now, participant);
+        }
+    }
+
+    /// The connection of a participant is no more.
+    fn lost(&mut self, now: Instant, participant: ParticipantId) {
+        if let Some(session) = self.sessions.get_mut(&participant) {
+            session.lose();
+            self.authority.handle_disconnected(now, participant);
         }
     }
 

@@ -126,12 +126,15 @@ impl Session {
         self.carrier.close();
     }
 
-    /// Another connection takes the session over; the old one, if any, closes.
-    pub(super) fn resume(&mut self, link: Link, ack: u64) -> Result<(), CarrierError> {
+    /// Another connection takes the session over; the old one, if any, closes. `Err`: what the client claims to have handled was never
+    /// sent, so nothing can be taken up.
+    pub(super) fn resume(&mut self, link: Link, ack: u64) -> Result<(), Link> {
         self.carrier.reopen();
         self.undecoded = 0;
         self.carrier.send_unnumbered(server_frame::Message::Resumed(segue_wire::proto::Resumed {}));
-        self.carrier.resume(ack)?;
+        if self.carrier.resume(ack).is_err() {
+            return Err(link);
+        }
         self.link = Some(link);
         Ok(())
     }
