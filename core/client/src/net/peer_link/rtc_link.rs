@@ -144,7 +144,7 @@ async fn run(config: LinkConfig, tap: Tap, bell: Arc<Notify>, events: Events, mu
     let mut link = match Open::new(&config, tap, bell, events.clone()).await {
         Ok(link) => link,
         Err(error) => {
-            events.emit(LinkEvent::Refused { step: "open", reason: error.to_string() }).await;
+            events.emit(LinkEvent::Refused { step: "open", reason: name(&error) }).await;
             events.emit(LinkEvent::State(TransportState::Failed)).await;
             return;
         }
@@ -154,15 +154,20 @@ async fn run(config: LinkConfig, tap: Tap, bell: Arc<Notify>, events: Events, mu
             Work::Command(command) => {
                 let step = step_name(&command);
                 if let Err(error) = link.execute(command).await {
-                    events.emit(LinkEvent::Refused { step, reason: error.to_string() }).await;
+                    events.emit(LinkEvent::Refused { step, reason: name(&error) }).await;
                 }
             }
             Work::Message { channel, text, payload } => link.send_message(channel, text, payload).await,
         }
     }
     if let Err(error) = link.connection.close().await {
-        tracing::debug!(%error, "link did not close cleanly");
+        tracing::debug!(error = name(&error), "link did not close cleanly");
     }
+}
+
+/// The name of an error without what it quotes, which may be an address or part of a description.
+fn name(error: &webrtc::error::Error) -> String {
+    format!("{error:?}").chars().take_while(char::is_ascii_alphanumeric).collect()
 }
 
 const fn step_name(command: &LinkCommand) -> &'static str {
@@ -309,7 +314,7 @@ impl Open {
             _ => stream.try_send(BytesMut::from(payload)).await,
         };
         if let Err(error) = sent {
-            tracing::debug!(channel = channel.label(), %error, "message not sent");
+            tracing::debug!(channel = channel.label(), error = name(&error), "message not sent");
         }
     }
 }

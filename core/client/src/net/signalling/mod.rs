@@ -11,10 +11,10 @@ use segue_wire::{Encoding, decode_server_frame, encode_client_frame, limits, pro
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
 
 pub(crate) use url::Endpoint;
@@ -104,13 +104,13 @@ async fn run(endpoint: Endpoint, mut queue: mpsc::Receiver<proto::ClientFrame>, 
                 None => break "closed by this side".to_owned(),
                 Some(frame) => {
                     if let Err(error) = write(&mut socket, frame, &mut queue).await {
-                        return error.to_string();
+                        return sentence(&error);
                     }
                 }
             },
             message = socket.next() => match message {
                 None => break "the relay closed the connection".to_owned(),
-                Some(Err(error)) => return error.to_string(),
+                Some(Err(error)) => return sentence(&error),
                 Some(Ok(message)) => match read(&message) {
                     Read::Frame(frame) => {
                         if !reports.send(SignallingEvent::Frame(frame)).await {
@@ -130,16 +130,28 @@ async fn run(endpoint: Endpoint, mut queue: mpsc::Receiver<proto::ClientFrame>, 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 async fn connect(endpoint: Endpoint) -> Result<Socket, String> {
-    let connector = tls::connector(endpoint.trust_any_certificate).map_err(|error| error.to_string())?;
-    let mut request = endpoint.url.as_str().into_client_request().map_err(|error| error.to_string())?;
+    let connector = tls::connector(endpoint.trust_any_certificate).map_err(|_| "TLS could not be set up".to_owned())?;
+    let mut request = endpoint.url.as_str().into_client_request().map_err(|error| sentence(&error))?;
     request.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static(SUBPROTOCOL));
     let config = WebSocketConfig::default()
         .max_message_size(Some(limits::MAX_SERVER_FRAME))
         .max_frame_size(Some(limits::MAX_SERVER_FRAME))
         .max_write_buffer_size(MAX_WRITE_BUFFER);
     let (socket, _) =
-        connect_async_tls_with_config(request, Some(config), true, Some(connector)).await.map_err(|error| error.to_string())?;
+        connect_async_tls_with_config(request, Some(config), true, Some(connector)).await.map_err(|error| sentence(&error))?;
     Ok(socket)
+}
+
+/// What ended a connection, without the addresses and names a library quotes.
+fn sentence(error: &Error) -> String {
+    match error {
+        Error::Io(error) => error.kind().to_string(),
+        Error::Http(response) => format!("the relay answered with HTTP status {}", response.status().as_u16()),
+        Error::Tls(_) => "the relay's certificate was not accepted".to_owned(),
+        Error::Capacity(_) => "a message was larger than any may be".to_owned(),
+        Error::ConnectionClosed | Error::AlreadyClosed => "the connection was closed".to_owned(),
+        _ => "the relay does not speak this protocol".to_owned(),
+    }
 }
 
 /// Writes a frame and every frame queued behind it, then flushes once.
@@ -147,7 +159,7 @@ async fn write(
     socket: &mut Socket,
     first: proto::ClientFrame,
     queue: &mut mpsc::Receiver<proto::ClientFrame>,
-) -> Result<(), tokio_tungstenite::tungstenite::Error> {
+) -> Result<(), Error> {
     let mut next = Some(first);
     while let Some(frame) = next {
         let bytes = encode_client_frame(Encoding::Proto, &frame);
