@@ -14,7 +14,7 @@ usage: cargo xtask COMMAND
 
   demo [--json] [ARGS]    a real call that starts as a mesh, grows into the relay and comes back
   test [--only STEP]...   every test: lints, house rules, unit, property, end to end, browser, fuzz replay
-                          (steps: format clippy unit e2e browser fuzz)
+                          (steps: format test browser clippy fuzz)
   fuzz [SECONDS] [NAME]   runs the fuzz targets, each for SECONDS (default 60)
   doctor [--check]        says what this machine lacks and installs it where it can (--check: only says)
 ";

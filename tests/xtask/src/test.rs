@@ -9,8 +9,8 @@ use crate::{doctor, fuzz, media};
 type Step = (&'static str, fn() -> Result<(), String>);
 
 /// In the order a developer wants to hear of a mistake.
-const STEPS: [Step; 6] =
-    [("format", format), ("unit", unit), ("clippy", clippy), ("e2e", end_to_end), ("browser", browser), ("fuzz", fuzz::replay)];
+const STEPS: [Step; 5] =
+    [("format", format), ("test", everything), ("browser", browser), ("clippy", clippy), ("fuzz", fuzz::replay)];
 
 /// `cargo xtask test [--only STEP]...`
 pub fn run(arguments: &[String]) -> Result<(), String> {
@@ -50,20 +50,14 @@ fn clippy() -> Result<(), String> {
     execute(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
 }
 
-/// Unit, property, documentation and integration tests of every crate, the house rules among them.
-fn unit() -> Result<(), String> {
-    execute(&mut cargo(&["test", "--workspace", "--exclude", "segue-e2e", "--no-fail-fast"]))
-}
-
-/// Calls over real sockets with real codecs.
-fn end_to_end() -> Result<(), String> {
-    execute(
-        cargo(&["test", "--package", "segue-e2e", "--no-fail-fast", "--", "--skip", "browser"])
-            .env("SEGUE_MEDIA", media::prepare()),
-    )
+/// Unit, property, documentation and integration tests of every crate, the house rules and calls over real sockets among them. The
+/// whole workspace at once, always: a part of it would be built with features of its own, and everything below it again.
+fn everything() -> Result<(), String> {
+    let media = media::prepare();
+    execute(cargo(&["test", "--workspace", "--no-fail-fast", "--", "--skip", "browser"]).env("SEGUE_MEDIA", media))
 }
 
 /// The same with real Chromium tabs; one at a time, for a browser wants the machine for itself.
 fn browser() -> Result<(), String> {
-    execute(&mut cargo(&["test", "--package", "segue-e2e", "--no-fail-fast", "--test", "browser", "--", "--test-threads", "1"]))
+    execute(&mut cargo(&["test", "--workspace", "--no-fail-fast", "--test", "browser", "--", "--test-threads", "1"]))
 }

@@ -1,0 +1,182 @@
+//! What the demo saw: series for the report, figures for the summary.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// How long after a switch a gap counts as the switch's.
+const SWITCH_WINDOW_S: f64 = 3.0;
+
+/// One direction between two participants, by their place in the cast.
+pub type EdgeKey = (usize, usize);
+
+/// What one receiver saw of one sender, as points (second, value).
+#[derive(Default)]
+pub struct EdgeSeries {
+    pub kbps: Vec<(f64, f64)>,
+    pub audio_gap_ms: Vec<(f64, f64)>,
+    pub video_gap_ms: Vec<(f64, f64)>,
+}
+
+/// A line across every plot.
+pub struct Mark {
+    pub at: f64,
+    pub text: String,
+}
+
+/// The room at one moment.
+pub struct TopologySample {
+    pub at: f64,
+    pub topology: &'static str,
+    pub participants: usize,
+}
+
+/// Something heard or seen by a receiver.
+#[derive(Clone, Copy)]
+pub enum Observed {
+    /// A run of audio that the sender emitted and that was not played.
+    AudioGap(Duration),
+    /// Time between two pictures beyond one frame interval.
+    VideoGap(Duration),
+    /// Pictures whose counters were never seen.
+    FramesMissed(u32),
+}
+
+/// Everything of one run.
+#[derive(Default)]
+pub struct Record {
+    pub names: Vec<String>,
+    pub edges: BTreeMap<EdgeKey, EdgeSeries>,
+    pub marks: Vec<Mark>,
+    pub topology: Vec<TopologySample>,
+    pub duplicates_played: u64,
+    pub deadlines_missed: u64,
+    pub sources: Vec<String>,
+    observed: Vec<(f64, EdgeKey, Observed)>,
+    switches: Vec<f64>,
+    path_switches: Vec<(f64, EdgeKey)>,
+    shared: BTreeSet<(EdgeKey, &'static str)>,
+    seen: BTreeSet<(EdgeKey, &'static str)>,
+    heard: BTreeSet<(EdgeKey, &'static str)>,
+}
+
+/// The last line of `--json`.
+#[derive(Serialize)]
+pub struct Summary {
+    pub kind: &'static str,
+    pub ok: bool,
+    pub participants_peak: usize,
+    pub handovers: usize,
+    pub audio_gap_ms_max: u64,
+    pub video_gap_ms_max: u64,
+    pub frames_missed_max: u32,
+    pub duplicates_played: u64,
+    pub undecoded: usize,
+    pub deadlines_missed: u64,
+    pub sources: Vec<String>,
+    pub report: String,
+}
+
+impl Record {
+    /// An empty record of a cast.
+    pub fn of(names: Vec<String>) -> Self {
+        Self { names, ..Self::default() }
+    }
+
+    /// Length of the run so far.
+    pub fn seconds(&self) -> f64 {
+        self.topology.last().map_or(0.0, |sample| sample.at)
+    }
+
+    /// The room changed its topology.
+    pub fn switched(&mut self, at: f64, text: String) {
+        self.switches.push(at);
+        self.marks.push(Mark { at, text });
+    }
+
+    /// An edge changed its path.
+    pub fn path_switched(&mut self, at: f64, edge: EdgeKey) {
+        self.path_switches.push((at, edge));
+    }
+
+    /// A receiver met with something worth counting.
+    pub fn observe(&mut self, at: f64, edge: EdgeKey, observed: Observed) {
+        self.observed.push((at, edge, observed));
+    }
+
+    /// Both ends of an edge were in the room long enough in this topology to see and hear each other.
+    pub fn shared(&mut self, edge: EdgeKey, topology: &'static str) {
+        self.shared.insert((edge, topology));
+    }
+
+    /// A picture was decoded.
+    pub fn saw(&mut self, edge: EdgeKey, topology: &'static str) {
+        self.seen.insert((edge, topology));
+    }
+
+    /// Voice was decoded.
+    pub fn heard(&mut self, edge: EdgeKey, topology: &'static str) {
+        self.heard.insert((edge, topology));
+    }
+
+    fn near_switch(&self, at: f64, edge: EdgeKey) -> bool {
+        let near = |switch: f64| (-0.1..=SWITCH_WINDOW_S).contains(&(at - switch));
+        self.switches.iter().any(|switch| near(*switch))
+            || self.path_switches.iter().any(|(switch, switched)| *switched == edge && near(*switch))
+    }
+
+    fn undecoded(&self) -> usize {
+        self.shared.iter().filter(|entry| !self.seen.contains(entry) || !self.heard.contains(entry)).count()
+    }
+
+    /// The figures, judged by the goals of the acceptance.
+    pub fn summary(&self, goals: &Goals, report: String) -> Summary {
+        let mut audio = Duration::ZERO;
+        let mut video = Duration::ZERO;
+        let mut missed: BTreeMap<EdgeKey, u32> = BTreeMap::new();
+        for (_, edge, observed) in self.observed.iter().filter(|(at, edge, _)| self.near_switch(*at, *edge)) {
+            match observed {
+                Observed::AudioGap(gap) => audio = audio.max(*gap),
+                Observed::VideoGap(gap) => video = video.max(*gap),
+                Observed::FramesMissed(frames) => *missed.entry(*edge).or_default() += frames,
+            }
+        }
+        let mut summary = Summary {
+            kind: "demo",
+            ok: false,
+            participants_peak: self.topology.iter().map(|sample| sample.participants).max().unwrap_or(0),
+            handovers: self.switches.len(),
+            audio_gap_ms_max: audio.as_millis() as u64,
+            video_gap_ms_max: video.as_millis() as u64,
+            frames_missed_max: missed.values().copied().max().unwrap_or(0),
+            duplicates_played: self.duplicates_played,
+            undecoded: self.undecoded(),
+            deadlines_missed: self.deadlines_missed,
+            sources: self.sources.clone(),
+            report,
+        };
+        summary.ok = goals.met_by(&summary);
+        summary
+    }
+}
+
+/// What a run must reach to be called ok.
+pub struct Goals {
+    pub participants_peak: usize,
+    pub handovers: usize,
+    pub audio_gap_ms: u64,
+    pub video_gap_ms: u64,
+}
+
+impl Goals {
+    fn met_by(&self, summary: &Summary) -> bool {
+        summary.participants_peak >= self.participants_peak
+            && summary.handovers >= self.handovers
+            && summary.audio_gap_ms_max <= self.audio_gap_ms
+            && summary.video_gap_ms_max <= self.video_gap_ms
+            && summary.duplicates_played == 0
+            && summary.undecoded == 0
+            && summary.deadlines_missed == 0
+    }
+}
