@@ -212,10 +212,7 @@ impl Driver {
         while !self.ended {
             let deadline = self.deadline(clock::now());
             tokio::select! {
-                _ = outlets.packets.recv_many(&mut batch, MAX_BATCH) => {
-                    let now = clock::now();
-                    self.handle_packets(now, &mut batch);
-                }
+                _ = outlets.packets.recv_many(&mut batch, MAX_BATCH) => {}
                 Some(input) = outlets.links.recv() => {
                     let now = clock::now();
                     self.handle_link(now, input);
@@ -239,7 +236,14 @@ impl Driver {
                 Some(token) = outlets.tokens.recv() => self.machine.set_token(token),
                 () = sleep_until(deadline.into()) => {}
             }
+            // What has arrived counts before what is due: sound is not made up while its packet waits.
+            while batch.len() < MAX_BATCH
+                && let Ok(packet) = outlets.packets.try_recv()
+            {
+                batch.push(packet);
+            }
             let now = clock::now();
+            self.handle_packets(now, &mut batch);
             self.handle_timeouts(now);
             self.drain(now);
         }
