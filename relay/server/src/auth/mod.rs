@@ -54,7 +54,7 @@ pub struct Claims {
 /// What a token allows. Absent: to publish and to subscribe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grants {
-    /// Publish tracks and data.
+    /// Publish tracks and lossy data (reliable data is end to end: the relay does not read it).
     #[serde(default = "yes")]
     pub publish: bool,
     /// Receive tracks.
