@@ -29,6 +29,20 @@ const PURE_MAY_LINK: [&str; 9] =
 /// No OpenSSL, no second cryptography.
 const NEVER: [&str; 5] = ["aws-lc-rs", "aws-lc-sys", "openssl", "openssl-sys", "native-tls"];
 
+/// Licences a dependency may stand under; one of its alternatives has to be here.
+const LICENCES: [&str; 10] = [
+    "MIT",
+    "Apache-2.0",
+    "Apache-2.0 WITH LLVM-exception",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "MPL-2.0",
+    "ISC",
+    "Zlib",
+    "Unicode-3.0",
+    "CDLA-Permissive-2.0",
+];
+
 fn packages() -> (Vec<Package>, BTreeSet<String>) {
     let metadata = MetadataCommand::new().manifest_path(top().join("Cargo.toml")).exec().expect("cargo metadata");
     let members = metadata.workspace_packages().into_iter().cloned().collect();
@@ -80,5 +94,21 @@ fn one_cryptography() {
     let (_, all) = packages();
     for name in NEVER {
         assert!(!all.contains(name), "{name} is in the dependency graph");
+    }
+}
+
+/// An SPDX expression of the shapes that occur: alternatives, each of which may be several that all hold.
+fn is_allowed(expression: &str) -> bool {
+    let flat = expression.replace(['(', ')'], "").replace('/', " OR ");
+    // "(A OR B) AND C" reads as alternatives of "A" and "B AND C": stricter than meant, never looser, for C is among those allowed.
+    flat.split(" OR ").any(|alternative| alternative.split(" AND ").all(|licence| LICENCES.contains(&licence.trim())))
+}
+
+#[test]
+fn every_licence_is_allowed() {
+    let metadata = MetadataCommand::new().manifest_path(top().join("Cargo.toml")).exec().expect("cargo metadata");
+    for package in &metadata.packages {
+        let licence = package.license.as_deref().unwrap_or("none");
+        assert!(is_allowed(licence), "{} {} is under {licence}", package.name, package.version);
     }
 }
