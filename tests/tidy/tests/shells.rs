@@ -65,7 +65,7 @@ fn shells_judge_by_no_span_of_time() {
 #[test]
 fn shells_choose_nothing() {
     let found: BTreeSet<String> = shell_lines()
-        .filter(|(_, line)| CHOOSING.iter().any(|word| line.contains(word)))
+        .filter(|(path, line)| !path.ends_with("/tests.rs") && CHOOSING.iter().any(|word| line.contains(word)))
         .map(|(path, line)| format!("{path}: {line}"))
         .collect();
     assert_only_known("a shell that decides", &found, &[]);

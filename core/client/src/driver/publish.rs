@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use segue_media::source::SourceSender;
+use segue_media::source::{ProbeTimer, SourceSender};
 use segue_model::{EncodingId, TrackId, TrackKind};
 use segue_session::peer::{LegKey, RouteLeg, TrackInfo};
 use tokio::sync::oneshot;
@@ -14,12 +14,6 @@ use super::meter::Meter;
 use crate::codec::{Encoded, Feed};
 use crate::error::Error;
 use crate::source::LocalTrack;
-
-/// A source that sent nothing for this long is silent, not only between two frames.
-const SILENCE: Duration = Duration::from_millis(100);
-
-/// Probes of a silent source: 50 a second, as often as voice would come.
-const PROBE_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Numbers publications over all rooms of the process, because a source may be published in another one later.
 static SOURCES: AtomicU64 = AtomicU64::new(1);
@@ -46,20 +40,19 @@ pub(super) struct Publication {
     sender: SourceSender,
     muted: bool,
     routes: Vec<RouteLeg>,
-    /// When a probe is due, unless media comes first.
-    probe_at: Option<Instant>,
+    probe: ProbeTimer,
 }
 
 impl Publication {
     /// Two ways at once are being compared: silence must not look like loss.
-    fn probes(&self) -> bool {
+    fn compares(&self) -> bool {
         let direct = self.routes.iter().any(|route| matches!(route.leg, LegKey::Peer(_)));
         let relayed = self.routes.iter().any(|route| route.leg == LegKey::RelayPublisher);
         direct && relayed
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.probe_at
+        self.probe.poll_timeout()
     }
 
     fn activate(&self) {
@@ -99,7 +92,7 @@ impl Driver {
             sender: SourceSender::new(track.id, track.kind, self.seeds.next()),
             muted,
             routes: Vec::new(),
-            probe_at: None,
+            probe: ProbeTimer::default(),
         };
         publication.activate();
         self.publications.insert(track.id, publication);
@@ -152,7 +145,7 @@ impl Driver {
         publication.routes = legs;
         publication.activate();
         let now = crate::clock::now();
-        publication.probe_at = publication.probes().then(|| now + SILENCE);
+        publication.probe.handle_comparison(now, publication.compares());
     }
 
     /// A leg was opened: what goes over it was said before.
@@ -174,9 +167,7 @@ impl Driver {
         publication.rate.add(now, frame.payload.len());
         publication.frames += 1;
         publication.keyframes += u64::from(frame.keyframe);
-        if publication.probes() {
-            publication.probe_at = Some(now + SILENCE);
-        }
+        publication.probe.handle_frame(now);
         for packet in publication.sender.packetise(&frame) {
             for route in &publication.routes {
                 if let Some(leg) = self.legs.get_mut(&route.leg) {
@@ -189,10 +180,9 @@ impl Driver {
     /// Probes of sources that are silent while two ways are compared.
     pub(super) fn send_probes(&mut self, now: Instant) {
         for publication in self.publications.values_mut() {
-            if publication.probe_at.is_none_or(|at| at > now) {
+            if !publication.probe.handle_timeout(now) {
                 continue;
             }
-            publication.probe_at = publication.probes().then(|| now + PROBE_INTERVAL);
             let packet = publication.sender.probe();
             for route in &publication.routes {
                 if let Some(leg) = self.legs.get_mut(&route.leg) {

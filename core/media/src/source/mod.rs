@@ -1,9 +1,13 @@
 //! The sending half of a track: encoded frames become media packets with an origin, the same for every leg.
 
+mod probe;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use segue_model::{EncodingId, LayerId, MAX_ENCODINGS, MAX_TEMPORAL_LAYERS, MediaTime, TrackId, TrackKind};
+
+pub use probe::{PROBE_INTERVAL, ProbeTimer, SILENT_AFTER};
 
 use crate::frame::EncodedFrame;
 use crate::packet::{MediaPacket, Origin, OriginFlags};
