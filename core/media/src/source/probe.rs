@@ -44,8 +44,9 @@ impl ProbeTimer {
 }
 
 #[cfg(test)]
-#[allow(clippy::disallowed_methods, reason = "a test begins virtual time somewhere")]
 mod tests {
+    #![allow(clippy::disallowed_methods, reason = "a test begins virtual time somewhere")]
+
     use super::*;
 
     #[test]
