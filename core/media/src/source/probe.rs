@@ -45,8 +45,6 @@ impl ProbeTimer {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::disallowed_methods, reason = "a test begins virtual time somewhere")]
-
     use super::*;
 
     #[test]
