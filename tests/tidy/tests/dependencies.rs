@@ -6,7 +6,7 @@ use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 use segue_tidy::{PURE, top};
 
 /// What each crate may link of this project. Tests may link anything.
-const MAY_LINK: [(&str, &[&str]); 13] = [
+const MAY_LINK: [(&str, &[&str]); 14] = [
     ("segue-model", &[]),
     ("segue-wire", &["segue-model"]),
     ("segue-media", &["segue-model"]),
@@ -18,6 +18,7 @@ const MAY_LINK: [(&str, &[&str]); 13] = [
     ("segue-relay", &["segue-model", "segue-wire", "segue-media", "segue-srtp", "segue-session", "segue-forward"]),
     ("segue-examples", &["segue", "segue-codec", "segue-relay"]),
     ("segue-e2e", &["segue", "segue-model", "segue-wire", "segue-codec", "segue-relay"]),
+    ("segue-sim", &["segue-model", "segue-wire", "segue-media", "segue-session", "segue-forward"]),
     ("segue-tidy", &[]),
     ("xtask", &[]),
 ];

@@ -1,0 +1,241 @@
+//! Sources: encoders without codecs. Frames of the right size at the right time, with a number in them.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use segue_media::frame::EncodedFrame;
+use segue_media::packet::{AudioLevel, MediaPacket};
+use segue_media::source::SourceSender;
+use segue_model::{EncodingId, LayerId, MediaTime, TrackId, TrackKind, TrackSource};
+use segue_session::peer::{EncodingInfo, LegKey, PublishRequest, RouteLeg};
+
+use crate::played::{INDEX_LEN, write_index};
+use crate::rng::{hash, unit};
+
+/// A source that sent nothing for this long is silent.
+const SILENCE: Duration = Duration::from_millis(100);
+
+/// Probes of a silent source: 50 a second.
+const PROBE_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Distance of audio frames.
+pub const AUDIO_FRAME: Duration = Duration::from_millis(20);
+
+/// A keyframe is so many times the size of another frame.
+const KEYFRAME_FACTOR: u64 = 5;
+
+/// First byte of an Opus packet of 20 ms (RFC 6716 section 3.1: hybrid, fullband, one frame).
+const OPUS_20_MS: u8 = 0x78;
+
+/// What is published.
+#[derive(Clone, Debug)]
+pub struct SourceSpec {
+    pub kind: TrackKind,
+    pub source: TrackSource,
+    /// Frames a second; 50 for audio.
+    pub fps: u32,
+    /// Of each encoding, largest first; one for audio.
+    pub kbps: Vec<u64>,
+    /// Nothing is sent in pauses of speech.
+    pub dtx: bool,
+    pub muted: bool,
+}
+
+impl SourceSpec {
+    pub fn request(&self) -> PublishRequest {
+        let video = self.kind == TrackKind::Video;
+        let encoding = |(index, kbps): (usize, &u64)| EncodingInfo {
+            rid: EncodingId(index as u8).rid().to_owned(),
+            width: 1280 >> index,
+            height: 720 >> index,
+            max_kbps: *kbps as u32,
+        };
+        PublishRequest {
+            kind: self.kind,
+            source: self.source,
+            name: String::new(),
+            muted: self.muted,
+            encodings: if video { self.kbps.iter().enumerate().map(encoding).collect() } else { Vec::new() },
+        }
+    }
+
+    fn interval(&self) -> Duration {
+        if self.kind == TrackKind::Audio { AUDIO_FRAME } else { Duration::from_secs(1) / self.fps.max(1) }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Rung {
+    active: bool,
+    wants_keyframe: bool,
+    /// Frames since the last keyframe.
+    since_keyframe: u64,
+    keyframes: u64,
+}
+
+/// A published track.
+pub struct Publication {
+    pub spec: SourceSpec,
+    pub track: TrackId,
+    sender: SourceSender,
+    seed: u64,
+    begun: Instant,
+    /// Frames since the beginning, whether sent or not.
+    pub index: u64,
+    rungs: Vec<Rung>,
+    pub routes: Vec<RouteLeg>,
+    probe_at: Option<Instant>,
+}
+
+impl Publication {
+    /// Begins to run at the next multiple of its interval.
+    pub fn new(now: Instant, spec: SourceSpec, track: TrackId, seed: u64) -> Self {
+        let sender = SourceSender::new(track, spec.kind, seed);
+        let rungs = vec![Rung::default(); spec.kbps.len().max(1)];
+        Self { spec, track, sender, seed, begun: now, index: 0, rungs, routes: Vec::new(), probe_at: None }
+    }
+
+    /// Goes on under another id.
+    pub fn renumber(&mut self, track: TrackId) {
+        self.track = track;
+        self.sender = SourceSender::new(track, self.spec.kind, self.seed);
+        self.request_keyframes();
+    }
+
+    fn next_at(&self) -> Instant {
+        self.begun + self.spec.interval() * u32::try_from(self.index).unwrap_or(u32::MAX)
+    }
+
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.probe_at.into_iter().chain([self.next_at()]).min()
+    }
+
+    /// Two ways at once are being compared: silence must not look like loss.
+    fn probes(&self) -> bool {
+        let direct = self.routes.iter().any(|route| matches!(route.leg, LegKey::Peer(_)));
+        direct && self.routes.iter().any(|route| route.leg == LegKey::RelayPublisher)
+    }
+
+    pub fn set_routes(&mut self, now: Instant, routes: Vec<RouteLeg>) {
+        self.routes = routes;
+        for (index, rung) in self.rungs.iter_mut().enumerate() {
+            let encoding = EncodingId(index as u8);
+            let active = self.routes.iter().any(|route| route.encodings.is_empty() || route.encodings.contains(&encoding));
+            rung.wants_keyframe |= active && !rung.active;
+            rung.active = active;
+        }
+        self.probe_at = self.probes().then(|| now + SILENCE);
+    }
+
+    pub fn request_keyframe(&mut self, encoding: EncodingId) {
+        if let Some(rung) = self.rungs.get_mut(usize::from(encoding.0)) {
+            rung.wants_keyframe = true;
+        }
+    }
+
+    pub fn request_keyframes(&mut self) {
+        self.rungs.iter_mut().for_each(|rung| rung.wants_keyframe = true);
+    }
+
+    pub fn keyframes(&self) -> u64 {
+        self.rungs.iter().map(|rung| rung.keyframes).sum()
+    }
+
+    /// Packets that are due.
+    pub fn handle_timeout(&mut self, now: Instant, out: &mut Vec<MediaPacket>) {
+        while self.next_at() <= now {
+            let index = self.index;
+            self.index += 1;
+            if self.spec.muted {
+                continue;
+            }
+            let before = out.len();
+            match self.spec.kind {
+                TrackKind::Audio => self.speak(index, out),
+                TrackKind::Video => self.picture(index, out),
+            }
+            if out.len() > before && self.probes() {
+                self.probe_at = Some(now + SILENCE);
+            }
+        }
+        if self.probe_at.is_some_and(|at| at <= now) {
+            self.probe_at = self.probes().then(|| now + PROBE_INTERVAL);
+            out.push(self.sender.probe());
+        }
+    }
+
+    /// Speech comes in spurts of a second or so, with pauses between them.
+    fn is_quiet(&self, index: u64) -> bool {
+        unit(hash(&[self.seed, 21, index / 40])) < 0.3
+    }
+
+    fn speak(&mut self, index: u64, out: &mut Vec<MediaPacket>) {
+        let quiet = self.is_quiet(index);
+        if quiet && self.spec.dtx && index > 0 && self.is_quiet(index - 1) {
+            return;
+        }
+        let bytes = self.spec.kbps.first().copied().unwrap_or(32) * 1_000 / 8 / 50;
+        let mut payload = vec![0x55; bytes.max(12) as usize];
+        payload[0] = OPUS_20_MS;
+        write_index(index, &mut payload[1..=INDEX_LEN]);
+        let frame = EncodedFrame {
+            kind: TrackKind::Audio,
+            layer: LayerId::default(),
+            time: MediaTime(index * 960),
+            keyframe: false,
+            discardable: false,
+            refers_back: 0,
+            audio_level: Some(AudioLevel { level: if quiet { 70 } else { 25 }, voice: !quiet }),
+            payload: Bytes::from(payload),
+        };
+        out.extend(self.sender.packetise(&frame));
+    }
+
+    /// Two temporal layers: every other frame refers to the one before it and is referred to by none.
+    fn picture(&mut self, index: u64, out: &mut Vec<MediaPacket>) {
+        for at in 0..self.rungs.len() {
+            let rung = &mut self.rungs[at];
+            if !rung.active {
+                continue;
+            }
+            let keyframe = std::mem::take(&mut rung.wants_keyframe);
+            rung.since_keyframe = if keyframe { 0 } else { rung.since_keyframe + 1 };
+            rung.keyframes += u64::from(keyframe);
+            let upper = rung.since_keyframe % 2 == 1;
+            let mean = self.spec.kbps[at] * 1_000 / 8 / u64::from(self.spec.fps.max(1));
+            let noise = unit(hash(&[self.seed, 22, at as u64, index]));
+            let size = mean * if keyframe { KEYFRAME_FACTOR } else { 1 } * (800 + (noise * 400.0) as u64) / 1_000;
+            let frame = EncodedFrame {
+                kind: TrackKind::Video,
+                layer: LayerId::new(at as u8, u8::from(upper)),
+                time: MediaTime(index * 90_000 / u64::from(self.spec.fps.max(1))),
+                keyframe,
+                discardable: upper,
+                refers_back: if keyframe { 0 } else { 2 - u8::from(upper) },
+                audio_level: None,
+                payload: access_unit(index, keyframe, size as usize),
+            };
+            out.extend(self.sender.packetise(&frame));
+        }
+    }
+
+    /// When a packet with this RTP timestamp was made, in this source's own time.
+    pub fn made_at(&self, timestamp: u32) -> Duration {
+        let base = self.sender.timestamp(MediaTime(0));
+        let ticks = u64::from(timestamp.wrapping_sub(base));
+        Duration::from_nanos(ticks * 1_000_000_000 / u64::from(self.spec.kind.clock_rate()))
+    }
+
+    /// When the source began, by its participant's clock.
+    pub fn begun(&self) -> Instant {
+        self.begun
+    }
+}
+
+/// One NAL unit in Annex B form, without anything in it that looks like a start code.
+fn access_unit(index: u64, keyframe: bool, size: usize) -> Bytes {
+    let mut unit = vec![0x55; size.max(16)];
+    unit[..5].copy_from_slice(&[0, 0, 0, 1, if keyframe { 0x65 } else { 0x41 }]);
+    write_index(index, &mut unit[5..5 + INDEX_LEN]);
+    Bytes::from(unit)
+}
