@@ -17,6 +17,7 @@ const MAY_LINK: [(&str, &[&str]); 14] = [
     ("segue", &["segue-model", "segue-wire", "segue-media", "segue-session", "segue-codec"]),
     ("segue-relay", &["segue-model", "segue-wire", "segue-media", "segue-srtp", "segue-session", "segue-forward"]),
     ("segue-examples", &["segue", "segue-codec", "segue-relay"]),
+    ("segue-bench", &["segue-model", "segue-media"]),
     ("segue-e2e", &["segue", "segue-model", "segue-wire", "segue-codec", "segue-relay"]),
     ("segue-sim", &["segue-model", "segue-wire", "segue-media", "segue-session", "segue-forward"]),
     ("segue-tidy", &[]),

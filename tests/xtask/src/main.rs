@@ -1,5 +1,6 @@
 //! `cargo xtask`: everything a newcomer, a developer or CI runs, from a machine that has Rust only.
 
+mod bench;
 mod demo;
 mod doctor;
 mod fuzz;
@@ -13,6 +14,7 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   demo [--json] [ARGS]    a real call that starts as a mesh, grows into the relay and comes back
+  bench NAME [ARGS]       measures something and prints JSON lines (tests/bench/README.md says what there is)
   test [--only STEP]...   every test: lints, house rules, unit, property, end to end, browser, fuzz replay
                           (steps: format test browser clippy fuzz)
   fuzz [SECONDS] [NAME]   runs the fuzz targets, each for SECONDS (default 60)
@@ -25,6 +27,7 @@ fn main() -> ExitCode {
     let rest: Vec<String> = arguments.collect();
     let outcome = match command.as_deref() {
         Some("demo") => demo::run(&rest),
+        Some("bench") => bench::run(&rest),
         Some("test") => test::run(&rest),
         Some("fuzz") => fuzz::run(&rest),
         Some("doctor") => doctor::run(&rest),

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use segue_model::{DataSize, ExtSeq, SeqNo};
 
+use crate::bwe::ClusterId;
 use crate::packet::rtcp::{DELTA_TICK, REFERENCE_TICK, TransportFeedback};
 
 /// Packets remembered: a quarter of the number space, and five seconds at 3,000 packets a second.
@@ -26,8 +27,10 @@ pub struct PacketResult {
     /// When it came, on the receiver's clock, whose zero is unknown: only differences mean something. `None`: not received so
     /// far. A packet that is reported late has a second result, then received.
     pub received_at: Option<Duration>,
-    /// Its size with RTP header, without what lies below.
+    /// Its size as it was recorded.
     pub size: DataSize,
+    /// The probe cluster it was part of.
+    pub probe: Option<ClusterId>,
 }
 
 /// Numbers the packets of one transport and remembers them until they are reported on.
@@ -43,6 +46,7 @@ pub struct TwccHistory {
 struct Sent {
     at: Instant,
     size: DataSize,
+    probe: Option<ClusterId>,
     state: State,
 }
 
@@ -60,10 +64,10 @@ impl TwccHistory {
         ExtSeq(self.next).wire()
     }
 
-    /// Notes a packet that leaves now.
-    pub fn record(&mut self, now: Instant, size: DataSize) {
+    /// Notes a packet that leaves now, and the probe cluster it is part of.
+    pub fn record(&mut self, now: Instant, size: DataSize, probe: Option<ClusterId>) {
         self.next += 1;
-        self.sent.push_back(Sent { at: now, size, state: State::InFlight });
+        self.sent.push_back(Sent { at: now, size, probe, state: State::InFlight });
         if self.sent.len() > MAX_SENT {
             self.sent.pop_front();
         }
@@ -90,7 +94,13 @@ impl TwccHistory {
             }
             sent.state = state;
             let received_at = arrival.map(|ticks| on_their_clock(ticks + shift));
-            results.push(PacketResult { number: ExtSeq(number), sent_at: sent.at, received_at, size: sent.size });
+            results.push(PacketResult {
+                number: ExtSeq(number),
+                sent_at: sent.at,
+                received_at,
+                size: sent.size,
+                probe: sent.probe,
+            });
         }
         results
     }

@@ -35,13 +35,13 @@ proptest! {
     fn every_packet_is_reported_as_it_went(fates in proptest::collection::vec(proptest::option::weighted(0.9, 0u64..60_000), 1..800), numbered in 0usize..70_000) {
         let start = Instant::now();
         let (mut recorder, mut history) = (TwccRecorder::default(), TwccHistory::default());
-        (0..numbered).for_each(|_| history.record(start, SIZE));
+        (0..numbered).for_each(|_| history.record(start, SIZE, None));
         let mut events: Vec<(Duration, Option<segue_model::SeqNo>)> = Vec::new();
         let mut truth = Vec::new();
         for (index, fate) in fates.iter().enumerate() {
             let sent = Duration::from_millis(index as u64);
             let number = history.next();
-            history.record(start + sent, SIZE);
+            history.record(start + sent, SIZE, None);
             let came = fate.map(|delay| sent + Duration::from_micros(delay));
             events.extend(came.map(|at| (at, Some(number))));
             truth.push((start + sent, came));
@@ -82,7 +82,7 @@ proptest! {
     fn feedback_of_anything_is_taken(base in any::<u16>(), reference in any::<i32>(), deltas in proptest::collection::vec(any::<Option<i16>>(), 0..50), sent in 0usize..100) {
         let now = Instant::now();
         let mut history = TwccHistory::default();
-        (0..sent).for_each(|_| history.record(now, SIZE));
+        (0..sent).for_each(|_| history.record(now, SIZE, None));
         let feedback = crate::packet::rtcp::TransportFeedback {
             sender: Ssrc(1), media: Ssrc(2), base: segue_model::SeqNo(base), reference: reference >> 8, count: 0, deltas,
         };

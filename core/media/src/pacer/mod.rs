@@ -65,6 +65,14 @@ pub struct Pacer<T> {
     waiting: DataSize,
     /// All that left is paid for at this time.
     paid: Option<Instant>,
+    probe: Option<Probe>,
+}
+
+/// A run at a rate of its own.
+#[derive(Clone, Copy, Debug)]
+struct Probe {
+    rate: DataRate,
+    left: DataSize,
 }
 
 #[derive(Debug)]
@@ -85,7 +93,43 @@ impl<T> Pacer<T> {
             video: VecDeque::new(),
             waiting: DataSize::ZERO,
             paid: None,
+            probe: None,
         }
+    }
+
+    /// Sends the next `size` bytes at `rate`, beginning now. What does not wait in the queues is to be made up by the caller: see
+    /// [`Pacer::padding_due`].
+    pub fn start_probe(&mut self, now: Instant, rate: DataRate, size: DataSize) {
+        self.paid = Some(now);
+        self.probe = Some(Probe { rate, left: size });
+    }
+
+    /// Gives up a probe.
+    pub const fn end_probe(&mut self) {
+        self.probe = None;
+    }
+
+    /// Whether what leaves next is part of a probe.
+    #[must_use]
+    pub const fn is_probing(&self) -> bool {
+        self.probe.is_some()
+    }
+
+    /// Whether a probe wants a packet now and none waits.
+    #[must_use]
+    pub fn padding_due(&self, now: Instant) -> bool {
+        let none = self.audio.is_empty() && self.repair.is_empty() && self.video.is_empty();
+        none && self.is_probing() && self.paid.is_none_or(|paid| paid <= now)
+    }
+
+    /// Notes that a packet left that did not wait here.
+    pub fn handle_padding(&mut self, now: Instant, size: DataSize) {
+        self.pay(now, size);
+    }
+
+    /// What is spent now.
+    fn spending(&self) -> DataRate {
+        self.probe.map_or(self.rate.0, |probe| probe.rate)
     }
 
     /// Changes the rate from now on. At rate zero only audio leaves.
@@ -147,7 +191,7 @@ impl<T> Pacer<T> {
             self.pay(now, next.size);
             return Some(next.item);
         }
-        if self.rate.0 == DataRate::ZERO || self.paid.is_some_and(|paid| paid > now) {
+        if self.spending() == DataRate::ZERO || self.paid.is_some_and(|paid| paid > now) {
             return None;
         }
         let next = self.repair.pop_front().or_else(|| self.video.pop_front())?;
@@ -157,9 +201,10 @@ impl<T> Pacer<T> {
     }
 
     fn pay(&mut self, now: Instant, size: DataSize) {
-        let Some(time) = self.rate.0.time_for(size) else {
+        let Some(time) = self.spending().time_for(size) else {
             return;
         };
+        self.probe = self.probe.and_then(|probe| (probe.left > size).then(|| Probe { left: probe.left - size, ..probe }));
         // What was not spent is lost but for a burst.
         let idle = now.checked_sub(BURST).unwrap_or(now);
         let from = self.paid.map_or(idle, |paid| paid.max(idle));
@@ -172,7 +217,12 @@ impl<T> Pacer<T> {
         if let Some(first) = self.audio.front() {
             return Some(first.since);
         }
-        let first = self.repair.front().or_else(|| self.video.front()).filter(|_| self.rate.0 != DataRate::ZERO)?;
+        let Some(first) = self.repair.front().or_else(|| self.video.front()) else {
+            return self.paid.filter(|_| self.is_probing());
+        };
+        if self.spending() == DataRate::ZERO {
+            return None;
+        }
         Some(self.paid.map_or(first.since, |paid| paid.max(first.since)))
     }
 }
@@ -224,6 +274,26 @@ mod tests {
         let took = now - start;
         assert!((Duration::from_millis(90)..=Duration::from_millis(100)).contains(&took), "{took:?}");
         assert_eq!(pacer.waiting(), DataSize::ZERO);
+    }
+
+    #[test]
+    fn a_probe_takes_what_waits_faster_and_then_asks_for_more() {
+        let start = Instant::now();
+        let mut pacer = Pacer::new(FixedRate(DataRate::kbps(800)));
+        pacer.push(start, PacerQueue::Video, PACKET, "video").unwrap();
+        pacer.start_probe(start, DataRate::kbps(8_000), DataSize::bytes(10_000));
+        let (mut now, mut sent, mut padded) = (start, 0, 0);
+        while pacer.is_probing() {
+            now = now.max(pacer.poll_timeout().unwrap());
+            sent += drain(&mut pacer, now).len();
+            if pacer.padding_due(now) {
+                pacer.handle_padding(now, PACKET);
+                padded += 1;
+            }
+        }
+        assert_eq!((sent, padded), (1, 9));
+        assert!((Duration::from_millis(4)..=Duration::from_millis(10)).contains(&(now - start)), "{:?}", now - start);
+        assert_eq!(pacer.poll_timeout(), None);
     }
 
     #[test]

@@ -23,6 +23,9 @@ pub const MAX_PACKETS: usize = 2_048;
 /// Shortest distance of two retransmissions of one packet, however short the round trip: repeated requests in one burst.
 const MIN_RESEND: Duration = Duration::from_millis(5);
 
+/// Packets that are repeated for a probe: the newest are the likeliest to be of use to the other side.
+const MAX_REPEATED: usize = 16;
+
 /// Length of the original sequence number in front of the payload (RFC 4588 section 4).
 const OSN_LEN: usize = 2;
 
@@ -78,6 +81,14 @@ impl RtxCache {
         if let Some(first) = self.packets.pop_front() {
             self.bytes = self.bytes.saturating_sub(first.packet.payload.len());
         }
+    }
+
+    /// The packet sent `back` packets before the newest, in a circle over the newest few: what a probe repeats in want of media.
+    #[must_use]
+    pub fn repeat(&self, back: usize) -> Option<&RtpPacket> {
+        let few = self.packets.len().min(MAX_REPEATED);
+        let index = self.packets.len().checked_sub(1 + back.checked_rem(few)?)?;
+        self.packets.get(index).map(|cached| &cached.packet)
     }
 
     /// Answers a request for `seq`; `rtt` is the round trip to the one that asks.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use segue_model::{DataRate, DataSize, EncodingId, ExtSeq, SeqNo, Ssrc, TrackId, TrackKind};
 use thiserror::Error;
 
+use crate::bwe::{ClusterId, ProbeCluster};
 use crate::feedback::{MAX_SENT, PacketResult, TwccHistory};
 use crate::nack::ASSUMED_RTT;
 use crate::pacer::{FixedRate, Pacer, PacerQueue};
@@ -124,6 +125,12 @@ pub struct SendLeg {
     outbox: VecDeque<Vec<RtcpPacket>>,
     next_report: Option<Instant>,
     sent: DataSize,
+    /// Sent with a transport-wide number and not yet told to an estimator.
+    sent_news: DataSize,
+    /// The cluster being sent.
+    cluster: Option<ClusterId>,
+    /// Repeats sent to fill it.
+    padded: usize,
     unrouted: u64,
 }
 
@@ -165,6 +172,9 @@ impl SendLeg {
             outbox: VecDeque::new(),
             next_report: None,
             sent: DataSize::ZERO,
+            sent_news: DataSize::ZERO,
+            cluster: None,
+            padded: 0,
             unrouted: 0,
         }
     }
@@ -362,22 +372,21 @@ impl SendLeg {
         }
     }
 
+    /// Sends a run of packets faster, as an estimator wishes: media that waits, then repeats of what was sent. A leg that has
+    /// sent nothing that may be repeated ends it early.
+    pub fn start_probe(&mut self, now: Instant, cluster: ProbeCluster) {
+        self.cluster = Some(cluster.id);
+        self.padded = 0;
+        self.pacer.start_probe(now, cluster.rate, cluster.size);
+    }
+
     /// The next packet to leave now, complete with the transport-wide number and send time. Call until `None`.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<RtpPacket> {
         loop {
-            let queued = self.pacer.pop(now)?;
-            let Some(stream) = self.streams.get_mut(&queued.ssrc()) else {
-                continue;
-            };
-            let stamped = match queued {
-                Queued::Media(_, packet) => {
-                    if stream.stats.packets == 0 {
-                        // Receivers line up sound and picture by the first report.
-                        self.next_report = Some(now);
-                    }
-                    Some(stream.stamp(now, packet))
-                }
-                Queued::Repair(_, original) => stream.stamp_repair(&original),
+            let cluster = self.cluster.filter(|_| self.pacer.is_probing());
+            let stamped = match self.pacer.pop(now) {
+                Some(queued) => self.stamp(now, queued),
+                None => Some(self.pad(now)?),
             };
             let Some(mut packet) = stamped else {
                 continue;
@@ -388,11 +397,48 @@ impl SendLeg {
             extensions.transport_cc = ids.transport_cc.map(|_| self.history.next().0);
             let size = DataSize::bytes(packet.wire_len(ids) as u64);
             if ids.transport_cc.is_some() {
-                self.history.record(now, size);
+                let size = size + BELOW;
+                self.history.record(now, size, cluster);
+                self.sent_news += size;
             }
             self.sent += size;
             return Some(packet);
         }
+    }
+
+    fn stamp(&mut self, now: Instant, queued: Queued) -> Option<RtpPacket> {
+        let stream = self.streams.get_mut(&queued.ssrc())?;
+        match queued {
+            Queued::Media(_, packet) => {
+                if stream.stats.packets == 0 {
+                    // Receivers line up sound and picture by the first report.
+                    self.next_report = Some(now);
+                }
+                Some(stream.stamp(now, packet))
+            }
+            Queued::Repair(_, original) => stream.stamp_repair(&original),
+        }
+    }
+
+    /// A repeat, where a probe wants a packet now and nothing waits.
+    fn pad(&mut self, now: Instant) -> Option<RtpPacket> {
+        if !self.pacer.padding_due(now) {
+            return None;
+        }
+        let back = self.padded;
+        let Some(packet) = self.streams.values_mut().find_map(|stream| stream.pad(back)) else {
+            self.pacer.end_probe();
+            return None;
+        };
+        self.padded += 1;
+        self.pacer.handle_padding(now, pacer_size(packet.payload.len()));
+        Some(packet)
+    }
+
+    /// Bytes sent since the last call that results will tell of, sized as they will be there; `None` for none.
+    pub fn poll_sent(&mut self) -> Option<DataSize> {
+        let sent = std::mem::take(&mut self.sent_news);
+        (sent > DataSize::ZERO).then_some(sent)
     }
 
     /// The next compound packet to send now: sender reports and goodbyes. Call until `None`.
@@ -463,6 +509,9 @@ impl SendLeg {
         }
     }
 }
+
+/// What lies below RTP in a packet: IPv4, UDP and the SRTP tag. Estimates are of what a link carries.
+const BELOW: DataSize = DataSize::bytes(20 + 8 + 16);
 
 /// What a packet costs the pacer: its payload and, about, its headers down to IP.
 const fn pacer_size(payload: usize) -> DataSize {

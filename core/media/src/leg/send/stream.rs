@@ -43,6 +43,8 @@ pub struct SendStreamStats {
     pub payload: DataSize,
     /// Packets sent again.
     pub resent: u64,
+    /// Packets repeated to fill probes.
+    pub padding: u64,
     /// Packets dropped because the pacer was full, or because a keyframe was awaited after that.
     pub dropped: u64,
     /// Numbers asked for that were no longer there.
@@ -159,6 +161,17 @@ impl Outgoing {
         self.rtx_next = ExtSeq(sequence.0 + 1);
         self.stats.resent += 1;
         Some(rtx::pack(original, ssrc, payload_type, sequence.wire()))
+    }
+
+    /// A repeat of something sent lately, to fill a probe.
+    pub(super) fn pad(&mut self, back: usize) -> Option<RtpPacket> {
+        let original = self.cache.repeat(back)?;
+        let (ssrc, payload_type) = self.spec.rtx_ssrc.zip(self.spec.rtx_payload_type)?;
+        let sequence = self.rtx_next;
+        let repeat = rtx::pack(original, ssrc, payload_type, sequence.wire());
+        self.rtx_next = ExtSeq(sequence.0 + 1);
+        self.stats.padding += 1;
+        Some(repeat)
     }
 
     pub(super) fn expire(&mut self, now: Instant) {

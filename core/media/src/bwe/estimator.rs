@@ -1,0 +1,189 @@
+//! The estimator of one leg.
+
+use std::time::{Duration, Instant};
+
+use segue_model::{DataRate, DataSize};
+
+use crate::feedback::PacketResult;
+
+use super::control::{Bounds, Control};
+use super::prober::{ProbeCluster, ProbeView, Prober};
+use super::sense::{Sense, Signals};
+
+/// Media that sends less than this share of the rate does not fill it.
+const LIMITED: f64 = 0.7;
+
+/// Share of losses up to which probes are corrected for what is lost anyway.
+const MAX_INHERENT: f64 = 0.3;
+
+/// Pacer against estimate.
+const PACING: f64 = 1.25;
+
+/// Nothing heard for this and twice the usual time: the rate goes down, again every such time.
+const SILENCE: Duration = Duration::from_millis(400);
+
+/// What an estimator begins with and stays within.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EstimatorConfig {
+    /// To begin with.
+    pub start: DataRate,
+    /// Never below: voice and the base of a small picture.
+    pub least: DataRate,
+    /// Never above.
+    pub most: DataRate,
+}
+
+impl Default for EstimatorConfig {
+    fn default() -> Self {
+        Self { start: DataRate::kbps(300), least: DataRate::kbps(50), most: DataRate::kbps(50_000) }
+    }
+}
+
+/// What an estimator thinks, for people.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct EstimatorStats {
+    /// What may be sent now.
+    pub rate: DataRate,
+    /// What the path is thought to bear: more than the rate while a queue drains.
+    pub target: DataRate,
+    /// Wait in the path's queue.
+    pub queue: Duration,
+    /// Share of packets lost, 0 to 1, over some seconds.
+    pub loss: f64,
+    /// What arrives.
+    pub delivered: DataRate,
+    /// Media does not fill the rate.
+    pub limited: bool,
+}
+
+/// Estimates what one leg bears.
+#[derive(Clone, Debug)]
+pub struct Estimator {
+    config: EstimatorConfig,
+    sense: Sense,
+    control: Control,
+    prober: Prober,
+    signals: Signals,
+    ceiling: DataRate,
+    limited: bool,
+    /// When silence is noticed next.
+    silent_at: Option<Instant>,
+}
+
+impl Estimator {
+    /// Begins at the rate of `config`.
+    #[must_use]
+    pub fn new(config: EstimatorConfig) -> Self {
+        let bounds = Bounds { least: config.least, most: config.most };
+        Self {
+            config,
+            sense: Sense::default(),
+            control: Control::new(config.start, bounds),
+            prober: Prober::default(),
+            signals: Signals::default(),
+            ceiling: config.most,
+            limited: false,
+            silent_at: None,
+        }
+    }
+
+    /// Warm start: the path is thought to bear `rate`, say from another leg over the same uplink. Probes find out soon.
+    pub fn start(&mut self, rate: DataRate) {
+        self.control.set_target(rate);
+        self.prober.restart();
+    }
+
+    /// More than this is of no use now: no probe looks for it.
+    pub fn set_ceiling(&mut self, rate: DataRate) {
+        self.ceiling = rate.min(self.config.most);
+    }
+
+    /// Notes a packet that leaves, of any kind; `size` as it will stand in its result.
+    pub fn handle_sent(&mut self, now: Instant, size: DataSize) {
+        self.sense.handle_sent(now, size);
+        if self.silent_at.is_none() {
+            self.silent_at = Some(now + self.silence());
+        }
+    }
+
+    fn silence(&self) -> Duration {
+        SILENCE + self.signals.response * 2
+    }
+
+    /// Takes what became of packets, in the order of their numbers.
+    pub fn handle_feedback(&mut self, now: Instant, results: &[PacketResult]) {
+        let inherent = self.signals.loss.min(MAX_INHERENT);
+        let mut outcomes = Vec::new();
+        for result in results {
+            self.sense.handle_result(now, result);
+            outcomes.extend(self.prober.handle_result(result, inherent));
+        }
+        if results.iter().any(|result| result.received_at.is_some()) {
+            self.silent_at = None;
+        }
+        self.signals = self.sense.signals(now);
+        self.limited = self.signals.sent < self.control.rate() * LIMITED;
+        self.control.handle_signals(now, &self.signals, self.limited);
+        for outcome in outcomes {
+            self.control.handle_probe(outcome);
+        }
+        self.plan(now);
+    }
+
+    fn plan(&mut self, now: Instant) {
+        let view = ProbeView {
+            rate: self.control.target(),
+            ceiling: self.ceiling,
+            queue: self.signals.queue,
+            limited: self.limited,
+            before: self.control.before(),
+            decreased_at: self.control.decreased_at(),
+            inherent_loss: self.signals.loss.min(MAX_INHERENT),
+        };
+        self.prober.plan(now, &view);
+    }
+
+    /// Lets time pass.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.silent_at.is_some_and(|at| at <= now) {
+            self.control.handle_silence(now);
+            self.silent_at = Some(now + self.silence());
+        }
+    }
+
+    /// When time matters next.
+    #[must_use]
+    pub const fn poll_timeout(&self) -> Option<Instant> {
+        self.silent_at
+    }
+
+    /// The next cluster to send, if any: the pacer sends it and notes its id with every packet of it.
+    pub fn poll_probe(&mut self) -> Option<ProbeCluster> {
+        self.prober.poll_probe()
+    }
+
+    /// What may be sent now, in bytes as results count them.
+    #[must_use]
+    pub fn rate(&self) -> DataRate {
+        self.control.rate()
+    }
+
+    /// What the pacer spends: a frame leaves somewhat faster than the next one comes.
+    #[must_use]
+    pub fn pacing_rate(&self) -> DataRate {
+        self.rate() * PACING
+    }
+
+    /// What it thinks.
+    #[must_use]
+    pub fn stats(&self) -> EstimatorStats {
+        EstimatorStats {
+            rate: self.control.rate(),
+            target: self.control.target(),
+            queue: self.signals.queue,
+            loss: self.signals.loss,
+            delivered: self.signals.delivered.unwrap_or_default(),
+            limited: self.limited,
+        }
+    }
+}

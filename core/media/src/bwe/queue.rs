@@ -1,0 +1,79 @@
+//! How long packets wait on their way.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// The least delay of the last so many seconds counts as an empty queue. Long enough that a sender that gives way now and then sees
+/// an empty queue in it, short enough that a new route, a drifting clock or a queue that others keep full is soon the new normal.
+const BASE_SECONDS: u64 = 20;
+
+/// The queue is the least delay of the packets that came in this time: jitter does not count, a queue does.
+const RECENT: Duration = Duration::from_millis(80);
+
+/// Packets of that, at least: at low rates it lasts longer.
+const RECENT_PACKETS: usize = 3;
+
+/// Packets looked at, at most.
+const MAX_RECENT: usize = 1_000;
+
+/// The one-way delay above the least seen.
+#[derive(Clone, Debug, Default)]
+pub(super) struct QueueGauge {
+    /// Least delay in microseconds, by second.
+    seconds: VecDeque<(u64, i64)>,
+    recent: VecDeque<(Duration, i64)>,
+}
+
+impl QueueGauge {
+    /// Notes a packet that came at `received` (their clock) after `delay` microseconds (difference of two clocks).
+    pub(super) fn handle_packet(&mut self, received: Duration, delay: i64) {
+        let second = received.as_secs();
+        match self.seconds.back_mut() {
+            Some((last, least)) if *last >= second => *least = delay.min(*least),
+            _ => self.seconds.push_back((second, delay)),
+        }
+        while self.seconds.front().is_some_and(|(first, _)| first + BASE_SECONDS < second) {
+            self.seconds.pop_front();
+        }
+        self.recent.push_back((received, delay));
+        while self.recent.len() > RECENT_PACKETS
+            && (self.recent.len() > MAX_RECENT || self.recent.front().is_some_and(|(at, _)| *at + RECENT < received))
+        {
+            self.recent.pop_front();
+        }
+    }
+
+    /// The wait of the latest packets.
+    pub(super) fn queue(&self) -> Duration {
+        let base = self.seconds.iter().map(|(_, least)| *least).min();
+        let recent = self.recent.iter().map(|(_, delay)| *delay).min();
+        let wait = recent.zip(base).map_or(0, |(recent, base)| recent.saturating_sub(base));
+        Duration::from_micros(wait.max(0) as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(gauge: &mut QueueGauge, from: u64, to: u64, delay: impl Fn(u64) -> i64) {
+        (from..to).step_by(10).for_each(|ms| gauge.handle_packet(Duration::from_millis(ms), delay(ms)));
+    }
+
+    #[test]
+    fn jitter_is_no_queue_and_a_queue_is() {
+        let mut gauge = QueueGauge::default();
+        run(&mut gauge, 0, 5_000, |ms| -7_000_000 + (ms as i64 * 7_919) % 30_000);
+        assert!(gauge.queue() < Duration::from_millis(10), "{:?}", gauge.queue());
+        run(&mut gauge, 5_000, 5_200, |ms| -6_900_000 + (ms as i64 * 7_919) % 30_000);
+        assert!(gauge.queue() > Duration::from_millis(90), "{:?}", gauge.queue());
+    }
+
+    #[test]
+    fn a_new_route_is_soon_the_new_normal() {
+        let mut gauge = QueueGauge::default();
+        run(&mut gauge, 0, 5_000, |_| 0);
+        run(&mut gauge, 5_000, 27_000, |_| 50_000);
+        assert_eq!(gauge.queue(), Duration::ZERO);
+    }
+}
