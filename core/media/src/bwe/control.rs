@@ -27,8 +27,10 @@ const AHEAD_MARGIN: DataRate = DataRate::kbps(20);
 /// Longest time growth is counted for at once: after a silence nothing is known.
 const MAX_ELAPSED: Duration = Duration::from_millis(200);
 
-/// A growing delay below this wait is jitter, not a queue.
+/// A growing delay below this wait, and below so many times what delays differ anyway, is jitter, not a queue.
 const MIN_QUEUE: Duration = Duration::from_millis(8);
+
+const MIN_JITTERS: u32 = 3;
 
 /// From this wait the rate is not raised, and from the next less is sent until it is gone.
 const HOLD_QUEUE: Duration = Duration::from_millis(20);
@@ -135,7 +137,8 @@ impl Control {
             self.before.filter(|(rate, at)| *rate * 0.9 > self.target && now.saturating_duration_since(*at) < REMEMBER);
         self.drain = drain_share(signals.queue);
         let standing = self.handle_standing(now, signals.queue);
-        let growing = signals.usage == Usage::Over && signals.queue >= MIN_QUEUE;
+        let growing =
+            signals.usage == Usage::Over && signals.queue >= MIN_QUEUE.max(signals.jitter * MIN_JITTERS).min(DRAIN_QUEUE);
         if growing || standing {
             self.back_off(now, signals);
         } else if signals.usage == Usage::Normal && signals.queue < HOLD_QUEUE && !limited && self.dip_until.is_none() {
@@ -156,8 +159,9 @@ impl Control {
     }
 
     fn back_off(&mut self, now: Instant, signals: &Signals) {
-        let known = [signals.delivered, signals.delivered_lately].into_iter().flatten().min();
-        let through = known.unwrap_or(self.target);
+        // What arrived lately is what the link bears if a queue has stood all the while.
+        let lately = signals.delivered_lately.filter(|_| signals.queue >= DRAIN_QUEUE);
+        let through = [signals.delivered, lately].into_iter().flatten().min().unwrap_or(self.target);
         let settled = self.decreased_at.is_none_or(|at| now.saturating_duration_since(at) > signals.response + SETTLE);
         if !settled && through > self.target * COLLAPSE {
             return;
@@ -230,7 +234,8 @@ impl Control {
     pub(super) fn handle_silence(&mut self, now: Instant) {
         self.drain = 1.0;
         self.decrease(now, self.target * SILENCE_BACK_OFF);
-        self.decreased_at = Some(now);
+        // What comes after an outage is not a queue of our making: probes need not wait for one to drain.
+        self.decreased_at = None;
     }
 }
 

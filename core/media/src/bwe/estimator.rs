@@ -7,7 +7,7 @@ use segue_model::{DataRate, DataSize};
 use crate::feedback::PacketResult;
 
 use super::control::{Bounds, Control};
-use super::prober::{ProbeCluster, ProbeView, Prober};
+use super::prober::{ProbeCluster, ProbePath, ProbeView, Prober};
 use super::sense::{Sense, Signals};
 
 /// Media that sends less than this share of the rate does not fill it.
@@ -112,11 +112,11 @@ impl Estimator {
 
     /// Takes what became of packets, in the order of their numbers.
     pub fn handle_feedback(&mut self, now: Instant, results: &[PacketResult]) {
-        let inherent = self.signals.loss.min(MAX_INHERENT);
+        let path = self.probe_path();
         let mut outcomes = Vec::new();
         for result in results {
             self.sense.handle_result(now, result);
-            outcomes.extend(self.prober.handle_result(result, inherent));
+            outcomes.extend(self.prober.handle_result(result, &path));
         }
         if results.iter().any(|result| result.received_at.is_some()) {
             self.silent_at = None;
@@ -130,6 +130,10 @@ impl Estimator {
         self.plan(now);
     }
 
+    fn probe_path(&self) -> ProbePath {
+        ProbePath { inherent_loss: self.signals.loss.min(MAX_INHERENT), jitter: self.signals.jitter }
+    }
+
     fn plan(&mut self, now: Instant) {
         let view = ProbeView {
             rate: self.control.target(),
@@ -138,7 +142,7 @@ impl Estimator {
             limited: self.limited,
             before: self.control.before(),
             decreased_at: self.control.decreased_at(),
-            inherent_loss: self.signals.loss.min(MAX_INHERENT),
+            path: self.probe_path(),
         };
         self.prober.plan(now, &view);
     }

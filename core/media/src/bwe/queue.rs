@@ -13,6 +13,9 @@ const RECENT: Duration = Duration::from_millis(80);
 /// Packets of that, at least: at low rates it lasts longer.
 const RECENT_PACKETS: usize = 3;
 
+/// Weight of a new difference in the jitter (RFC 3550 section 6.4.1).
+const JITTER_WEIGHT: f64 = 1.0 / 16.0;
+
 /// Packets looked at, at most.
 const MAX_RECENT: usize = 1_000;
 
@@ -22,11 +25,16 @@ pub(super) struct QueueGauge {
     /// Least delay in microseconds, by second.
     seconds: VecDeque<(u64, i64)>,
     recent: VecDeque<(Duration, i64)>,
+    last: Option<i64>,
+    /// In microseconds.
+    jitter: f64,
 }
 
 impl QueueGauge {
     /// Notes a packet that came at `received` (their clock) after `delay` microseconds (difference of two clocks).
     pub(super) fn handle_packet(&mut self, received: Duration, delay: i64) {
+        let differs = self.last.replace(delay).map_or(0.0, |last| (delay - last).unsigned_abs() as f64);
+        self.jitter += (differs - self.jitter) * JITTER_WEIGHT;
         let second = received.as_secs();
         match self.seconds.back_mut() {
             Some((last, least)) if *last >= second => *least = delay.min(*least),
@@ -41,6 +49,11 @@ impl QueueGauge {
         {
             self.recent.pop_front();
         }
+    }
+
+    /// By how much the delay of a packet differs from that of the one before, on average.
+    pub(super) fn jitter(&self) -> Duration {
+        Duration::from_micros(self.jitter as u64)
     }
 
     /// The wait of the latest packets.

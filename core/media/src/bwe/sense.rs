@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use segue_model::DataRate;
+use segue_model::{DataRate, DataSize};
 
 use crate::feedback::PacketResult;
 
@@ -25,6 +25,8 @@ pub(super) struct Signals {
     pub(super) usage: Usage,
     /// Wait in the queue.
     pub(super) queue: Duration,
+    /// How much delays differ from one packet to the next.
+    pub(super) jitter: Duration,
     /// Rate of arrivals over half a second.
     pub(super) delivered: Option<DataRate>,
     /// Rate of arrivals in the last moments.
@@ -47,19 +49,16 @@ pub(super) struct Sense {
     gauge: QueueGauge,
     delivered: RateWindow,
     sent: RateWindow,
-    pub(super) loss: LossModel,
+    loss: LossModel,
     highest: Option<u64>,
     response: Duration,
-    /// The latest packet sent that no feedback has followed, and the latest feedback.
-    pub(super) waiting_since: Option<Instant>,
 }
 
 impl Sense {
     /// Notes a packet that leaves.
-    pub(super) fn handle_sent(&mut self, now: Instant, size: segue_model::DataSize) {
+    pub(super) fn handle_sent(&mut self, now: Instant, size: DataSize) {
         let at = self.since_zero(now);
         self.sent.push(at, size);
-        self.waiting_since.get_or_insert(now);
     }
 
     fn since_zero(&mut self, at: Instant) -> Duration {
@@ -80,7 +79,6 @@ impl Sense {
             self.loss.handle_packet(sent, result.size, result.received_at.is_none());
         }
         let Some(received) = result.received_at else { return };
-        self.waiting_since = None;
         self.delivered.push(received, result.size);
         self.response = now.saturating_duration_since(result.sent_at);
         let delay = received.as_micros() as i64 - sent.as_micros() as i64;
@@ -99,6 +97,7 @@ impl Sense {
         Signals {
             usage: self.trend.usage(),
             queue: self.gauge.queue(),
+            jitter: self.gauge.jitter(),
             delivered: self.delivered.between(STEADY),
             delivered_lately: self.delivered.between(LATELY),
             sent: self.sent.over(at, SENT),

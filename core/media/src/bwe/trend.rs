@@ -20,7 +20,7 @@ const GAIN: f64 = 4.0;
 /// Threshold to begin with and its bounds, and the shares of the distance it moves per millisecond, up and down. It goes up slowly so that
 /// jitter does not look like overuse, and does not follow jumps further than `MAX_STEP` above it.
 const THRESHOLD: f64 = 12.5;
-const THRESHOLD_RANGE: (f64, f64) = (6.0, 60.0);
+const THRESHOLD_RANGE: (f64, f64) = (6.0, 600.0);
 const UP: f64 = 0.0087;
 const DOWN: f64 = 0.039;
 const MAX_STEP: f64 = 15.0;
