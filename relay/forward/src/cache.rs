@@ -68,6 +68,14 @@ impl PacketCache {
         (now.saturating_duration_since(*at) <= CACHE_TIME).then_some(packet)
     }
 
+    /// The packets behind a sequence number that are not too old, in order. As many steps as the cache has entries at most, however far
+    /// apart sequence numbers lie.
+    pub(crate) fn after(&self, now: Instant, seq: u64) -> impl Iterator<Item = &Packet> {
+        let skipped = usize::try_from(seq.saturating_add(1).saturating_sub(self.base)).unwrap_or(usize::MAX);
+        let held = self.entries.iter().skip(skipped).flatten();
+        held.filter(move |(at, _)| now.saturating_duration_since(*at) <= CACHE_TIME).map(|(_, packet)| packet)
+    }
+
     fn evict(&mut self, now: Instant) {
         while let Some(front) = self.entries.front() {
             let spent = match front {
@@ -135,5 +143,21 @@ mod tests {
             cache.insert(start, packet(1_000_000 + step * 2000, 1));
             assert!(cache.entries.len() as u64 <= CACHE_SPAN);
         }
+    }
+
+    #[test]
+    fn what_came_after_takes_no_longer_for_numbers_far_apart() {
+        let start = Instant::now();
+        let mut cache = PacketCache::default();
+        let far = u64::MAX / 2;
+        for seq in [far, far + 1, far + 3] {
+            cache.insert(start, packet(seq, 10));
+        }
+        let after = |seq| cache.after(start, seq).map(|packet| packet.seq - far).collect::<Vec<_>>();
+        assert_eq!(after(0), [0, 1, 3]);
+        assert_eq!(after(far), [1, 3]);
+        assert_eq!(after(far + 3), [0u64; 0]);
+        assert_eq!(after(u64::MAX), [0u64; 0]);
+        assert_eq!(cache.after(start + 2 * CACHE_TIME, 0).count(), 0);
     }
 }

@@ -177,9 +177,7 @@ fn switch(track: &Track, slot: &mut Slot, from: Option<EncodingId>, passing: &Pa
 /// A keyframe's first packet that came late (a retransmission) is followed by what came before it.
 fn catch_up(passing: &Passing<'_>, track: &Track, out: &mut Out, mut send: impl FnMut(&Packet, bool)) {
     let Some(state) = track.encoding(passing.encoding) else { return };
-    let Some(highest) = state.highest else { return };
-    for seq in passing.packet.seq + 1..=highest {
-        let Some(packet) = state.cache.get(passing.now, seq) else { continue };
+    for packet in state.cache.after(passing.now, passing.packet.seq) {
         let verdict = out.selector.select(track.facts(passing.encoding, packet), &passing.active);
         send(packet, verdict == Verdict::Forward);
     }
