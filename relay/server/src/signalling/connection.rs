@@ -266,15 +266,24 @@ async fn write(mut sink: SplitSink<WebSocket, Message>, encoding: Encoding, mut 
             },
             _ = ping.tick() => Message::Ping(axum::body::Bytes::new()),
         };
-        tokio::select! {
+        let mut sending = std::pin::pin!(timeout(WRITE_DEADLINE, sink.send(message)));
+        let written = tokio::select! {
             biased;
-            Ok(goodbye) = &mut output.cut, if may_be_cut => {
-                cut_off = Some(goodbye);
-                break;
-            }
-            written = timeout(WRITE_DEADLINE, sink.send(message)) => if !matches!(written, Ok(Ok(()))) {
-                return;
-            }
+            cut = &mut output.cut, if may_be_cut => match cut {
+                Ok(goodbye) => {
+                    cut_off = Some(goodbye);
+                    break;
+                }
+                // Let go while this one is under way: it is still to be written, and so is what is queued behind it.
+                Err(_) => {
+                    may_be_cut = false;
+                    sending.await
+                }
+            },
+            written = &mut sending => written,
+        };
+        if !matches!(written, Ok(Ok(()))) {
+            return;
         }
     }
     if let Some(goodbye) = cut_off {
