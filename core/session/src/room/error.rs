@@ -35,6 +35,9 @@ pub enum RoomError {
         "too much data for others: at most {0} bytes a second in the long run, each receiver counted; this message was dropped"
     )]
     ByteRate(u32),
+    /// Too many tracks in too little time.
+    #[error("too many tracks one after another: at most {0} a second in the long run; wait a moment, or mute instead")]
+    PublishRate(u32),
     /// A frame without a message this relay knows.
     #[error("unknown kind of message; this relay speaks version 1 of the protocol, update it or send what it knows")]
     UnknownMessage,
@@ -54,7 +57,7 @@ impl RoomError {
             Self::UnknownTrack(..) => ErrorCode::UnknownTrack,
             Self::UnknownParticipant(_) => ErrorCode::UnknownParticipant,
             Self::Malformed(_) => ErrorCode::Malformed,
-            Self::Rate(_) | Self::ByteRate(_) => ErrorCode::Rate,
+            Self::Rate(_) | Self::ByteRate(_) | Self::PublishRate(_) => ErrorCode::Rate,
             Self::UnknownMessage => ErrorCode::UnknownMessage,
             Self::AlreadyJoined => ErrorCode::AlreadyJoined,
         }

@@ -12,6 +12,13 @@ use super::{JoinRequest, RoomConfig};
 /// Peers a participant may report as unreachable; a mesh has at most eight.
 const MAX_FAILED_PEERS: usize = 16;
 
+/// Tracks a participant may publish per second in the long run. Numbers of tracks are never given twice, and every subscriber spends
+/// SSRCs on each: at this rate the 65,535 of a room last one participant for more than half a day.
+pub(super) const PUBLISHES_PER_SECOND: u32 = 1;
+
+/// Times its number of tracks a participant may publish at once: all of them, and all of them anew.
+const PUBLISH_BURST: u64 = 2;
+
 pub(super) struct Member {
     pub(super) id: ParticipantId,
     pub(super) identity: String,
@@ -28,6 +35,7 @@ pub(super) struct Member {
     failed_peers: BTreeSet<ParticipantId>,
     pub(super) messages: Bucket,
     pub(super) bytes: Bucket,
+    pub(super) publishes: Bucket,
     /// Messages dropped since it last sent at a bearable rate.
     pub(super) dropped: u32,
 }
@@ -48,6 +56,7 @@ impl Member {
             failed_peers: BTreeSet::new(),
             messages: Bucket::new(now, config.messages_per_second),
             bytes: Bucket::new(now, config.bytes_per_second),
+            publishes: Bucket::with_burst(now, PUBLISHES_PER_SECOND, PUBLISH_BURST * config.max_tracks as u64),
             dropped: 0,
         }
     }

@@ -9,7 +9,7 @@ use segue_wire::proto::{self, ErrorCode, LeaveReason, client_frame, server_frame
 use super::authority::{RoomAuthority, goodbye, track_added};
 use super::edges::EdgePath;
 use super::error::RoomError;
-use super::member::Member;
+use super::member::{Member, PUBLISHES_PER_SECOND};
 use super::{ForwardCommand, RoomOutput};
 
 /// Messages above the rate that are dropped before the session ends: a client that has not understood the error by then never will.
@@ -39,6 +39,17 @@ impl RoomAuthority {
             .and_then(|admitted| if admitted { self.dispatch(now, from, message) } else { Ok(()) });
         if let Err(Failed { error, request }) = done {
             self.send(from, server_frame::Message::Error(error.to_message(request, seq)));
+        }
+    }
+
+    /// Something of a participant that could not be read: it is told why, as often as it may send messages.
+    pub fn handle_undecodable(&mut self, now: Instant, from: ParticipantId, error: proto::Error) {
+        match self.admit_message(now, from) {
+            Ok(true) => self.send(from, server_frame::Message::Error(error)),
+            Ok(false) => {}
+            Err(Failed { error: too_fast, request }) => {
+                self.send(from, server_frame::Message::Error(too_fast.to_message(request, error.seq)));
+            }
         }
     }
 
@@ -76,7 +87,7 @@ impl RoomAuthority {
             }
             Some(Message::Publish(publish)) => {
                 let request = publish.request;
-                self.publish(from, publish).map_err(|error| Failed { error, request })?;
+                self.publish(now, from, publish).map_err(|error| Failed { error, request })?;
                 self.reconsider(now);
             }
             Some(Message::Unpublish(unpublish)) => {
@@ -102,7 +113,7 @@ impl RoomAuthority {
         Ok(())
     }
 
-    fn publish(&mut self, from: ParticipantId, publish: proto::Publish) -> Result<(), RoomError> {
+    fn publish(&mut self, now: Instant, from: ParticipantId, publish: proto::Publish) -> Result<(), RoomError> {
         let limit = self.config.max_tracks;
         let Some(member) = self.members.get_mut(&from) else { return Ok(()) };
         if !member.grants.publish {
@@ -120,6 +131,9 @@ impl RoomAuthority {
             encodings: publish.encodings,
         };
         check_track(&track)?;
+        if !member.publishes.take(now, 1) {
+            return Err(RoomError::PublishRate(PUBLISHES_PER_SECOND));
+        }
         track.id = self.track_ids.fresh().ok_or(RoomError::NumbersUsedUp("track"))?;
         let first = member.tracks.is_empty();
         let Some(id) = track_id(track.id) else { return Err(RoomError::NumbersUsedUp("track")) };

@@ -485,3 +485,53 @@ fn closing_says_the_same_to_all() {
     assert_eq!(scene.sent(people[0]).count(), 0);
     assert!(scene.room.is_empty());
 }
+
+#[test]
+fn garbage_is_answered_as_often_as_messages_may_come() {
+    let mut scene = Scene::new();
+    let ann = scene.join(person("ann"));
+    let error = proto::Error { code: ErrorCode::Malformed.into(), message: "no".to_owned(), request: 0, seq: 0 };
+    let (mut malformed, mut rate) = (0, 0);
+    for _ in 0..3100 {
+        scene.room.handle_undecodable(scene.now, ann, error.clone());
+        scene.drain();
+        for output in &scene.outputs {
+            match output {
+                RoomOutput::Send { message: server_frame::Message::Error(error), .. } => match error.code() {
+                    ErrorCode::Rate => rate += 1,
+                    _ => malformed += 1,
+                },
+                RoomOutput::Ended { goodbye, .. } => assert_eq!(goodbye.code(), ErrorCode::Rate),
+                _ => {}
+            }
+        }
+    }
+    assert_eq!((malformed, rate, scene.room.len()), (2000, 1, 0));
+}
+
+#[test]
+fn numbers_of_tracks_are_not_spent_in_a_rush() {
+    let mut scene = Scene::new();
+    let ann = scene.join(person("ann"));
+    let publish = || client_frame::Message::Publish(proto::Publish { request: 5, kind: 1, source: 1, ..Default::default() });
+    let mut published = 0;
+    for _ in 0..100 {
+        scene.tell(ann, publish());
+        let track = scene.sent(ann).find_map(|message| match message {
+            server_frame::Message::Published(published) => published.track.as_ref().map(|track| track.id),
+            _ => None,
+        });
+        let Some(track) = track else { break };
+        published += 1;
+        scene.tell(ann, client_frame::Message::Unpublish(proto::Unpublish { track }));
+    }
+    assert_eq!(published, 2 * RoomConfig::default().max_tracks);
+    scene.tell(ann, publish());
+    let refused = scene.sent(ann).find_map(|message| match message {
+        server_frame::Message::Error(error) => Some(error.code()),
+        _ => None,
+    });
+    assert_eq!(refused, Some(ErrorCode::Rate));
+    scene.now += SECOND;
+    scene.publish(ann, proto::TrackKind::Audio, proto::TrackSource::Microphone);
+}

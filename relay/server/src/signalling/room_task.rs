@@ -221,10 +221,8 @@ impl RoomTask {
 
     fn undecodable(&mut self, now: Instant, participant: ParticipantId, link: LinkId, error: &WireError) {
         let Some(session) = self.current(participant, link) else { return };
-        let outcome = session.handle_undecoded(now, error.seq());
-        let message = server_frame::Message::Error(wire_error(error));
-        match outcome.and_then(|()| session.send(message)) {
-            Ok(()) => self.hub.metrics.count_error(error.code()),
+        match session.handle_undecoded(now, error.seq()) {
+            Ok(()) => self.authority.handle_undecodable(now, participant, wire_error(error)),
             Err(error) => self.misbehaved(now, participant, error),
         }
     }
