@@ -19,12 +19,16 @@
 use std::net::SocketAddr;
 
 use segue_model::{ParticipantId, TrackId};
-use segue_session::room::ForwardCommand;
+use segue_session::room::{ForwardCommand, MAX_PARTICIPANTS};
 use tokio::sync::mpsc;
 
-/// Commands that may wait for a shard, per room. A join of a full room is below 1,000 commands; a shard that lags by more than
-/// this is stuck.
-pub const COMMAND_QUEUE: usize = 4096;
+/// Descriptions and candidates that may wait for a shard, per room: eight of each participant of the largest room. A shard that lags by
+/// more than this is stuck.
+pub const DESCRIPTION_QUEUE: usize = 8 * MAX_PARTICIPANTS;
+
+/// Changes of the roster that may wait for a shard, per room: one for every edge of the largest room, since everybody may join at once
+/// after a restart. They are small and as many as the room has edges, whatever clients send.
+pub const ROSTER_QUEUE: usize = MAX_PARTICIPANTS * MAX_PARTICIPANTS;
 
 /// Events that may wait for the control plane, per room.
 pub const EVENT_QUEUE: usize = 1024;
@@ -215,7 +219,7 @@ pub trait RoomMedia: Send {
     /// Queues a command and wakes the shard. Never waits.
     ///
     /// # Errors
-    /// [`MediaBusy`] when [`COMMAND_QUEUE`] commands of this room already wait.
+    /// [`MediaBusy`] when [`DESCRIPTION_QUEUE`] or [`ROSTER_QUEUE`] commands of this room already wait.
     fn command(&self, command: MediaCommand) -> Result<(), MediaBusy>;
 }
 

@@ -18,7 +18,6 @@ mod worker;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc as std_mpsc};
 use std::thread::JoinHandle;
 
@@ -27,9 +26,10 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 
 use self::metrics::ShardMetrics;
+use self::room::Waiting;
 use self::socket::ShardSocket;
 use self::worker::{ShardCommand, ShardStart};
-use crate::media_plane::{COMMAND_QUEUE, MediaBusy, MediaCommand, MediaEvent, MediaPlane, RoomKey, RoomMedia, Sample};
+use crate::media_plane::{MediaBusy, MediaCommand, MediaEvent, MediaPlane, RoomKey, RoomMedia, Sample};
 use crate::transport::{IdentityError, RelayIdentity};
 
 /// Shards of one process: more threads than cores only take turns.
@@ -99,7 +99,7 @@ struct ShardRoom {
     room: RoomKey,
     commands: std_mpsc::Sender<ShardCommand>,
     waker: Arc<mio::Waker>,
-    waiting: Arc<AtomicUsize>,
+    waiting: Arc<Waiting>,
     loads: Arc<Mutex<BTreeMap<RoomKey, usize>>>,
 }
 
@@ -183,7 +183,7 @@ impl MediaPlane for Shards {
         };
         // `start` makes at least one shard.
         let shard = &self.shards[index];
-        let waiting = Arc::new(AtomicUsize::new(0));
+        let waiting = Arc::new(Waiting::default());
         let opened = ShardRoom {
             room,
             commands: shard.commands.clone(),
@@ -210,8 +210,7 @@ impl MediaPlane for Shards {
 
 impl RoomMedia for ShardRoom {
     fn command(&self, command: MediaCommand) -> Result<(), MediaBusy> {
-        let more = |waiting: usize| (waiting < COMMAND_QUEUE).then_some(waiting + 1);
-        self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).map_err(|_| MediaBusy)?;
+        self.waiting.enter(&command)?;
         self.send(ShardCommand::Room(self.room, command));
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use segue_forward::{LegParameters, RoomForwarder};
@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::session::SessionKey;
-use crate::media_plane::{MediaEvent, TransportKind};
+use crate::media_plane::{DESCRIPTION_QUEUE, MediaBusy, MediaCommand, MediaEvent, ROSTER_QUEUE, TransportKind};
 
 /// Events that must arrive and wait for a control plane that is busy. A room that has more is beyond help: its oldest go.
 const MAX_BACKLOG: usize = 4_096;
@@ -24,9 +24,16 @@ pub(super) struct Room {
     pub(super) forwarder: RoomForwarder,
     pub(super) members: BTreeMap<ParticipantId, Member>,
     /// Commands that wait for this room; counted down here.
-    pub(super) waiting: Arc<AtomicUsize>,
+    pub(super) waiting: Arc<Waiting>,
     events: mpsc::Sender<MediaEvent>,
     backlog: VecDeque<MediaEvent>,
+}
+
+/// How many commands of a room wait for its shard, by what bounds them.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    roster: AtomicUsize,
+    descriptions: AtomicUsize,
 }
 
 /// A participant.
@@ -83,7 +90,7 @@ pub(super) struct DataBudget {
 }
 
 impl Room {
-    pub(super) const fn new(forwarder: RoomForwarder, events: mpsc::Sender<MediaEvent>, waiting: Arc<AtomicUsize>) -> Self {
+    pub(super) const fn new(forwarder: RoomForwarder, events: mpsc::Sender<MediaEvent>, waiting: Arc<Waiting>) -> Self {
         Self { forwarder, members: BTreeMap::new(), waiting, events, backlog: VecDeque::new() }
     }
 
@@ -115,6 +122,29 @@ impl Room {
     /// The session a member's packets leave on, where it is up.
     pub(super) fn subscriber_session(&self, participant: ParticipantId) -> Option<SessionKey> {
         self.members.get(&participant)?.subscriber.as_ref().filter(|leg| leg.up).map(|leg| leg.session)
+    }
+}
+
+impl Waiting {
+    /// One more waits, if it may.
+    pub(super) fn enter(&self, command: &MediaCommand) -> Result<(), MediaBusy> {
+        let (waiting, limit) = self.of(command);
+        let more = |waiting: usize| (waiting < limit).then_some(waiting + 1);
+        waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).map(|_| ()).map_err(|_| MediaBusy)
+    }
+
+    /// One was handled.
+    pub(super) fn leave(&self, command: &MediaCommand) {
+        self.of(command).0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    const fn of(&self, command: &MediaCommand) -> (&AtomicUsize, usize) {
+        match command {
+            MediaCommand::Forward(_) => (&self.roster, ROSTER_QUEUE),
+            MediaCommand::PublisherOffer { .. } | MediaCommand::SubscriberAnswer { .. } | MediaCommand::Candidate { .. } => {
+                (&self.descriptions, DESCRIPTION_QUEUE)
+            }
+        }
     }
 }
 
@@ -170,6 +200,19 @@ mod tests {
         assert!(room.catch_up());
         assert_eq!(level(receiver.try_recv()), 3);
         assert!(room.emit_current(speakers(5)));
+    }
+
+    #[test]
+    fn a_room_that_joins_at_once_does_not_crowd_out_its_descriptions() {
+        use segue_session::room::{ForwardCommand, MAX_PARTICIPANTS};
+        let (publisher, subscriber) = (ParticipantId(1), ParticipantId(2));
+        let edge = MediaCommand::Forward(ForwardCommand::Edge { publisher, subscriber, on: true, overlap: false });
+        let answer = MediaCommand::SubscriberAnswer { participant: subscriber, generation: 1, sdp: String::new() };
+        let waiting = Waiting::default();
+        assert!((0..MAX_PARTICIPANTS * (MAX_PARTICIPANTS - 1)).all(|_| waiting.enter(&edge).is_ok()));
+        assert_eq!((0..2 * DESCRIPTION_QUEUE).filter(|_| waiting.enter(&answer).is_ok()).count(), DESCRIPTION_QUEUE);
+        waiting.leave(&answer);
+        assert!(waiting.enter(&answer).is_ok());
     }
 
     #[test]

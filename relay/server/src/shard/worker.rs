@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
@@ -14,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::clock;
 use super::metrics::{Figure, ShardMetrics};
-use super::room::{DataBudget, Member, Room};
+use super::room::{DataBudget, Member, Room, Waiting};
 use super::session::{SessionKey, Sessions};
 use super::socket::{Sender, ShardSocket};
 use super::timers::Timers;
@@ -36,7 +35,7 @@ const BACKLOG_INTERVAL: Duration = Duration::from_millis(20);
 /// What other threads ask of a shard.
 pub(super) enum ShardCommand {
     /// A room moves in.
-    Open { room: RoomKey, events: mpsc::Sender<MediaEvent>, waiting: Arc<AtomicUsize> },
+    Open { room: RoomKey, events: mpsc::Sender<MediaEvent>, waiting: Arc<Waiting> },
     /// For a room.
     Room(RoomKey, MediaCommand),
     /// A room is over.
@@ -174,7 +173,7 @@ impl Shard {
         Turn::More
     }
 
-    fn open(&mut self, room: RoomKey, events: mpsc::Sender<MediaEvent>, waiting: Arc<AtomicUsize>) {
+    fn open(&mut self, room: RoomKey, events: mpsc::Sender<MediaEvent>, waiting: Arc<Waiting>) {
         let config = ForwarderConfig { seed: (self.random)(), n_loudest: self.n_loudest };
         self.rooms.insert(room, Room::new(RoomForwarder::new(config), events, waiting));
     }
@@ -211,7 +210,7 @@ impl Shard {
 
     fn handle_command(&mut self, now: Instant, sender: &Sender, key: RoomKey, command: MediaCommand) {
         let Some(room) = self.rooms.get_mut(&key) else { return };
-        room.waiting.fetch_sub(1, Ordering::Relaxed);
+        room.waiting.leave(&command);
         self.touched.insert(key);
         match command {
             MediaCommand::Forward(command) => self.handle_forward(now, sender, key, command),
