@@ -7,12 +7,14 @@ pub mod call;
 pub mod chromium;
 pub mod guest;
 pub mod log;
+pub mod messages;
 pub mod proxy;
 pub mod relay;
 pub mod wait;
 
 pub use guest::{Guest, Joining};
 pub use log::Log;
+pub use messages::Counting;
 pub use proxy::Proxy;
 pub use relay::TestRelay;
 pub use wait::eventually;
