@@ -19,7 +19,7 @@ pub enum UrlError {
 /// A relay's signalling endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Endpoint {
-    /// With a scheme of `ws` or `wss` and a path.
+    /// With a scheme of `ws` or `wss`, a path, and the query it came with: the relay reads `room` there.
     pub(crate) url: String,
     /// The host is this machine.
     pub(crate) is_local: bool,
@@ -47,8 +47,9 @@ impl Endpoint {
             "" | "/" => PATH,
             path => path,
         };
+        let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
         let is_local = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-        Ok(Self { url: format!("{scheme}://{authority}{path}"), is_local, trust_any_certificate })
+        Ok(Self { url: format!("{scheme}://{authority}{path}{query}"), is_local, trust_any_certificate })
     }
 }
 
@@ -61,6 +62,7 @@ mod tests {
         let parsed = |url| Endpoint::parse(url, false).map(|endpoint| (endpoint.url, endpoint.is_local));
         assert_eq!(parsed("http://127.0.0.1:7080"), Ok(("ws://127.0.0.1:7080/v1/connect".to_owned(), true)));
         assert_eq!(parsed("https://call.example/"), Ok(("wss://call.example/v1/connect".to_owned(), false)));
+        assert_eq!(parsed("ws://call.example?room=a"), Ok(("ws://call.example/v1/connect?room=a".to_owned(), false)));
         assert_eq!(parsed("wss://[::1]:1/other"), Ok(("wss://[::1]:1/other".to_owned(), true)));
         assert_eq!(parsed("ftp://call.example"), Err(UrlError::Scheme("ftp".to_owned())));
         assert!(matches!(parsed("call.example"), Err(UrlError::Malformed(_))));
