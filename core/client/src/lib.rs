@@ -50,6 +50,7 @@ pub use stream::FrameStream;
 
 pub use segue_codec::{AudioFrame, Channels, FramePool, I420, Plane, VideoEncoder, VideoFrame};
 pub use segue_media::frame::{EncodedFrame, ReceivedFrame};
+pub use segue_media::packet::AudioLevel;
 pub use segue_model::{
     DataRate, EncodingId, LayerId, MediaTime, ParticipantId, Path, Quality, TemporalId, Topology, TopologyPolicy, TrackId,
     TrackKind, TrackSource,
