@@ -68,6 +68,8 @@ pub struct LegStats {
     pub loss: f32,
     /// Measured by heartbeats.
     pub rtt: Option<Duration>,
+    /// Packets dropped because their origin does not belong to who sent them here.
+    pub packets_foreign: u64,
     /// Packets dropped in a full queue of this process, either way.
     pub dropped_locally: u64,
 }

@@ -116,6 +116,7 @@ impl Driver {
         let mut leg = Leg::new(setup, Box::new(link), self.seeds.next());
         leg.adopt_sections(own);
         leg.cut = self.faults.cut.contains(&key);
+        leg.stolen = self.faults.stolen;
         self.legs.insert(key, leg);
         self.admit_leg(key, id);
         self.route_everything_to(key);

@@ -63,8 +63,12 @@ pub(super) struct Leg {
     seeds: Seeds,
     pub(super) sent: Meter,
     pub(super) received: Meter,
+    /// Packets of sources that are not the other end's.
+    pub(super) foreign: u64,
     /// Nothing passes, by order of a test.
     pub(super) cut: bool,
+    /// Every packet claims to be of this source, by order of a test.
+    pub(super) stolen: Option<TrackId>,
 }
 
 /// What a turn of a leg brought up.
@@ -103,7 +107,9 @@ impl Leg {
             buffer: Vec::with_capacity(PACKET_BYTES),
             sent: Meter::default(),
             received: Meter::default(),
+            foreign: 0,
             cut: false,
+            stolen: None,
             seeds,
             setup,
             link,
@@ -426,8 +432,11 @@ impl Leg {
             return;
         }
         let mut any = false;
-        while let Some(packet) = self.send.poll_transmit(now) {
+        while let Some(mut packet) = self.send.poll_transmit(now) {
             self.buffer.clear();
+            if let (Some(stolen), Some(origin)) = (self.stolen, &mut packet.header.extensions.origin) {
+                origin.source = stolen;
+            }
             packet.write(&self.extensions, &mut self.buffer);
             self.sent.add(now, self.buffer.len());
             any |= self.hand_over(now, PacketBody::Rtp);

@@ -80,6 +80,9 @@ impl Driver {
     fn merge(&mut self, now: Instant, key: LegKey, id: LegId, media: &mut Vec<MediaPacket>) {
         for packet in media.drain(..) {
             if !self.machine.handle_media(now, key, &packet.origin) {
+                if let Some(leg) = self.legs.get_mut(&key) {
+                    leg.foreign += 1;
+                }
                 continue;
             }
             let (track, size) = (packet.origin.source, packet.payload.len());

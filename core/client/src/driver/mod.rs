@@ -107,6 +107,7 @@ struct Outlets {
 struct Faults {
     cut: Vec<LegKey>,
     refused: Vec<String>,
+    stolen: Option<TrackId>,
 }
 
 /// The task's state.

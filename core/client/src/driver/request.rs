@@ -61,6 +61,10 @@ impl Driver {
             Fault::CutRelayMedia => self.cut(&[LegKey::RelayPublisher, LegKey::RelaySubscriber], true),
             Fault::RestoreRelayMedia => self.cut(&[LegKey::RelayPublisher, LegKey::RelaySubscriber], false),
             Fault::RefuseDirect(identity) => self.faults.refused.push(identity),
+            Fault::StealOrigin(track) => {
+                self.faults.stolen = Some(track);
+                self.legs.values_mut().for_each(|leg| leg.stolen = Some(track));
+            }
         }
     }
 

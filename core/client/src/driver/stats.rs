@@ -106,6 +106,7 @@ fn leg_stats(now: Instant, key: LegKey, leg: &Leg) -> LegStats {
         packets_lost: received.streams.iter().map(|stream| stream.lost.max(0) as u64).sum(),
         loss: receive_loss(leg).max(send_loss(leg)),
         rtt: leg.rtt(),
+        packets_foreign: leg.foreign,
         dropped_locally: counters.dropped_in + counters.dropped_out,
     }
 }

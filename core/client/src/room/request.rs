@@ -43,4 +43,6 @@ pub enum Fault {
     RestoreRelayMedia,
     /// From now on no candidate is exchanged with participants of this identity: a pair that cannot connect.
     RefuseDirect(String),
+    /// From now on every packet sent claims to belong to this track of somebody else.
+    StealOrigin(TrackId),
 }
