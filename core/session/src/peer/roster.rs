@@ -75,7 +75,9 @@ impl PeerMachine {
     /// Both sides allow and are able to have a direct leg, whatever the size of the room.
     pub(super) fn direct_permitted(&self, other: &ParticipantInfo) -> bool {
         let open = |policy| matches!(policy, TopologyPolicy::Auto | TopologyPolicy::MeshOnly);
-        self.config.direct && open(self.config.policy) && other.direct && open(other.policy)
+        // The relay denies it to whoever may not receive.
+        let ours = self.config.direct && self.local.as_ref().is_none_or(|local| local.direct);
+        ours && open(self.config.policy) && other.direct && open(other.policy)
     }
 
     /// .. and the room is small enough.

@@ -42,6 +42,8 @@ pub(super) struct Member {
 
 impl Member {
     pub(super) fn new(now: Instant, id: ParticipantId, request: JoinRequest, config: &RoomConfig) -> Self {
+        // On a direct leg nobody but the sender could keep media from somebody who may not have it; the relay does not forward it.
+        let direct = request.capabilities.direct && request.grants.subscribe;
         Self {
             id,
             identity: request.identity,
@@ -49,7 +51,7 @@ impl Member {
             metadata: request.metadata,
             peer_id: request.peer_id,
             grants: request.grants,
-            capabilities: request.capabilities,
+            capabilities: proto::Capabilities { direct, ..request.capabilities },
             policy: request.policy,
             tracks: BTreeMap::new(),
             lost_at: None,

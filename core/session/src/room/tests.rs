@@ -458,6 +458,17 @@ fn those_who_cannot_or_will_not_be_direct_ask_for_the_relay() {
 }
 
 #[test]
+fn who_may_not_receive_gets_no_direct_leg() {
+    let (mut scene, people) = Scene::mesh(2);
+    let deaf = JoinRequest { grants: proto::Grants { publish: true, ..Default::default() }, ..person("deaf") };
+    let deaf = scene.join(deaf);
+    let Some(server_frame::Message::Joined(joined)) = scene.sent(deaf).next() else { panic!("joined") };
+    assert_eq!(joined.self_.as_ref().and_then(|me| me.capabilities).map(|can| can.direct), Some(false));
+    assert_eq!(scene.forwarded(deaf, people[0]), Some(true));
+    assert_eq!(scene.forwarded(people[0], deaf), None);
+}
+
+#[test]
 fn a_screen_among_three_asks_for_the_relay() {
     let (mut scene, people) = Scene::mesh(3);
     scene.publish(people[0], proto::TrackKind::Video, proto::TrackSource::Screen);
