@@ -46,6 +46,8 @@ impl Seen {
 /// Another participant.
 pub(super) struct Remote {
     pub info: ParticipantInfo,
+    /// The room's decision in force when we met.
+    met: Epoch,
     pub tracks: BTreeMap<TrackId, TrackInfo>,
     /// We to them.
     pub out: Outgoing,
@@ -118,6 +120,7 @@ impl PeerMachine {
         let out = Outgoing::new(now, path, "joined", epoch);
         let remote = Remote {
             info: info.clone(),
+            met: epoch,
             tracks: BTreeMap::new(),
             out,
             // Epochs of this edge begin below every other, so that nothing its publisher says first is stale.
@@ -137,6 +140,20 @@ impl PeerMachine {
         self.update_tracks(id, wire);
         if self.direct_wanted(&info) {
             self.open_leg(now, LegKey::Peer(id), OpenReason::First);
+        }
+    }
+
+    /// The room was on its way when we came, which it says after the welcome: the relay and those we met there count on where it is
+    /// going already. `epoch`: that of the move.
+    pub(super) fn begin_edges_anew(&mut self, now: Instant, epoch: Epoch) {
+        let met: Vec<_> =
+            self.remotes.values().filter(|remote| remote.met == epoch).map(|remote| remote.info.clone()).collect();
+        for info in met {
+            let path = self.first_path(&info);
+            if let Some(remote) = self.remotes.get_mut(&info.id) {
+                remote.out = Outgoing::new(now, path, "joined", epoch);
+                remote.inc = Incoming::new(path, "joined", Epoch::default());
+            }
         }
     }
 

@@ -66,8 +66,12 @@ impl PeerMachine {
         let epoch = convert::epoch(prepare.epoch);
         let Some(target) = convert::topology(prepare.target).filter(|_| epoch >= self.topology.epoch) else { return };
         // A newcomer hears of a move under way under the epoch that also says how the room stands.
+        let under_way = epoch == self.topology.epoch;
         self.topology.epoch = epoch;
         self.topology.target = target;
+        if under_way {
+            self.begin_edges_anew(now, epoch);
+        }
         prepare.reason.clone_into(&mut self.topology.reason);
         self.topology.prepared = Some(now + FIRST_PATH_PATIENCE);
         self.note_decision();

@@ -344,3 +344,17 @@ fn a_relay_that_dies_in_overlap_leaves_everybody_where_they_were() {
         }
     }
 }
+
+#[test]
+fn whoever_comes_while_the_room_moves_counts_on_the_path_the_others_count_on() {
+    for wait in [0, 20, 40, 60, 80, 120, 200] {
+        let mut world = World::call(3, 4);
+        world.join("fifth");
+        world.run(Duration::from_millis(wait));
+        world.join("sixth");
+        world.run(SECOND * 4);
+        world.assert_all(Path::Relayed);
+        world.assert_everybody_hears_everybody();
+        world.assert_nothing_missing();
+    }
+}
