@@ -87,7 +87,7 @@ pub enum RoomEvent {
 /// How a data message travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reliability {
-    /// Once and in order, across any change of path; at most 64 KiB.
+    /// Once and in order, across any change of path; at most 60,000 bytes.
     Reliable,
     /// As it comes, or not at all; at most 15 KiB.
     Lossy,
