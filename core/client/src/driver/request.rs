@@ -31,6 +31,7 @@ impl Driver {
             }
             Request::SetMuted { track, muted } => self.mute_publication(now, track, muted),
             Request::Subscribe { track, quality } => self.machine.subscribe(now, track, quality),
+            Request::Keyframe { track } => self.machine.request_keyframe(now, track, None),
             Request::SendReliable { topic, payload, reply } => {
                 let _ = reply.send(self.machine.send_data(now, &topic, payload).map_err(Error::Data));
             }

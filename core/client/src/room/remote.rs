@@ -196,10 +196,23 @@ impl RemoteTrack {
         self.attach(MAX_SOUND, TrackKind::Audio, |sinks| &mut sinks.sound)
     }
 
-    /// Encoded frames from now on, in order and in their time, for decoders of the application's own.
+    /// Encoded frames from now on, in order and in their time, for decoders of the application's own. A keyframe is asked for, so that
+    /// a decoder can begin; frames before it refer to what was never seen.
     #[must_use]
     pub fn encoded_frames(&self) -> FrameStream<ReceivedFrame> {
-        self.attach(MAX_ENCODED, self.kind(), |sinks| &mut sinks.encoded)
+        let stream = self.attach(MAX_ENCODED, self.kind(), |sinks| &mut sinks.encoded);
+        self.request_keyframe();
+        stream
+    }
+
+    /// Asks the publisher for a keyframe: for an application's own decoder that lost its way. Nothing happens for audio. Decoders of this
+    /// crate ask by themselves.
+    pub fn request_keyframe(&self) {
+        if self.kind() == TrackKind::Video
+            && let Some(room) = self.room.upgrade()
+        {
+            let _ = room.requests.try_send(Request::Keyframe { track: self.id() });
+        }
     }
 
     /// Whether the track is to be sent here at all.

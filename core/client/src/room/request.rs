@@ -21,6 +21,7 @@ pub(crate) enum Request {
     Unpublish { track: TrackId },
     SetMuted { track: TrackId, muted: bool },
     Subscribe { track: TrackId, quality: Quality },
+    Keyframe { track: TrackId },
     SendReliable { topic: String, payload: Bytes, reply: oneshot::Sender<Result<(), Error>> },
     SendLossy { to: Option<ParticipantId>, topic: String, payload: Bytes, reply: oneshot::Sender<Result<(), Error>> },
     Stats { reply: oneshot::Sender<RoomStats> },
