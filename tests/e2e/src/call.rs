@@ -1,6 +1,6 @@
 //! What is said of a whole call.
 
-use segue::{ParticipantId, Path, RoomEvent, Topology};
+use segue::{ConnectionState, Path, RoomEvent, Topology};
 
 use crate::guest::Guest;
 use crate::wait::eventually;
@@ -29,7 +29,7 @@ pub async fn everybody_sees_and_hears_everybody(guests: &[&Guest]) {
                 let heard =
                     notes.heard.get(other.name).map(|heard| (heard.decoded, heard.concealed, heard.silent, heard.others));
                 let paths: Vec<_> = one.room.path_info();
-                let of = other.room.local_participant().id();
+                let of = other.id();
                 let path = paths.iter().find(|info| info.edge.publisher == of).cloned();
                 format!(
                     "{} of {}: {pictures} pictures, {tones} tones; {:?}; sound {heard:?}; {path:?}",
@@ -68,15 +68,25 @@ pub async fn topology_is(topology: Topology, guests: &[&Guest]) {
     .await;
 }
 
+/// Everybody's own connection comes to be this.
+pub async fn everybody_is(state: ConnectionState, guests: &[&Guest]) {
+    eventually(&format!("everybody being {state:?}"), || {
+        let others = guests.iter().filter(|guest| guest.room.state() != state);
+        let others: Vec<_> = others.map(|guest| (guest.name, guest.room.state())).collect();
+        (!others.is_empty()).then_some(others)
+    })
+    .await;
+}
+
 /// Everybody knows of everybody.
 pub async fn everybody_is_in(guests: &[&Guest]) {
-    let ids: Vec<_> = guests.iter().map(|guest| guest.room.local_participant().id()).collect();
+    let ids: Vec<_> = guests.iter().map(|guest| guest.id()).collect();
     eventually("everybody knowing of everybody", || {
         let lacking: Vec<_> = guests
             .iter()
             .filter(|guest| {
                 let mut known: Vec<_> = guest.room.participants().iter().map(segue::RemoteParticipant::id).collect();
-                known.push(guest.room.local_participant().id());
+                known.push(guest.id());
                 !ids.iter().all(|id| known.contains(id))
             })
             .map(|guest| guest.name)
@@ -98,7 +108,7 @@ pub fn assert_pictures_in_order(guests: &[&Guest]) {
 
 /// For those here throughout, every track was published once and never ended.
 pub fn assert_tracks_lasted(guests: &[&Guest]) {
-    let ids: Vec<_> = guests.iter().map(|guest| guest.room.local_participant().id()).collect();
+    let ids: Vec<_> = guests.iter().map(|guest| guest.id()).collect();
     for guest in guests {
         let mut published: Vec<_> = guest.log.find(|event| match event {
             RoomEvent::TrackPublished { participant, track } if ids.contains(&participant.id()) => Some(track.id()),
@@ -114,15 +124,4 @@ pub fn assert_tracks_lasted(guests: &[&Guest]) {
         published.dedup();
         assert_eq!(published.len(), count, "{}: tracks were published again", guest.name);
     }
-}
-
-/// Paths an edge took so far, as one of its ends was told.
-#[must_use]
-pub fn moves_of_edge(at: &Guest, publisher: ParticipantId, subscriber: ParticipantId) -> Vec<Path> {
-    at.log.find(|event| match event {
-        RoomEvent::PathChanged { edge, path, .. } if edge.publisher == publisher && edge.subscriber == subscriber => {
-            Some(*path)
-        }
-        _ => None,
-    })
 }

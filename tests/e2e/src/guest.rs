@@ -1,11 +1,12 @@
 //! A participant that publishes what can be recognised, and writes down what it gets.
 
+use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use segue::{
-    AudioSource, Channels, Error, IceOptions, Interfaces, Path, RemoteTrack, Room, RoomEvent, RoomOptions, TrackKind,
-    TrackOptions, TrackPublication, VideoOptions, VideoSource,
+    AudioSource, Channels, Error, IceOptions, Interfaces, ParticipantId, Path, RemoteTrack, Room, RoomEvent, RoomOptions,
+    TrackKind, TrackOptions, TrackPublication, VideoOptions, VideoSource,
 };
 use segue_codec::source::{AudioSource as _, SyntheticSource, ToneSource, VideoSource as _};
 use tokio::task::JoinHandle;
@@ -22,13 +23,13 @@ pub const NAMES: [&str; 6] = ["ada", "bob", "cyd", "dan", "eve", "fay"];
 pub const SIZE: (u32, u32) = (320, 192);
 
 /// Pictures per second.
-const FRAME_RATE: f32 = 15.0;
+pub(crate) const FRAME_RATE: f32 = 15.0;
 
 /// Enough for every picture to be readable.
-const MAX_KBPS: u32 = 250;
+pub(crate) const MAX_KBPS: u32 = 250;
 
 /// Between two frames of sound.
-const AUDIO_INTERVAL: Duration = Duration::from_millis(20);
+pub(crate) const AUDIO_INTERVAL: Duration = Duration::from_millis(20);
 
 /// How a guest comes.
 #[derive(Clone)]
@@ -156,11 +157,22 @@ impl Guest {
         Ok(publication)
     }
 
-    async fn publish_track(&self, source: impl Into<segue::LocalTrack>) -> Result<TrackPublication, Error> {
+    /// Runs something until the guest goes.
+    pub(crate) fn keep(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.keep(tokio::spawn(work));
+    }
+
+    pub(crate) async fn publish_track(&self, source: impl Into<segue::LocalTrack>) -> Result<TrackPublication, Error> {
         let local = self.room.local_participant();
         let publication = soon("a publication", local.publish(source, TrackOptions::default())).await?;
         self.publications.lock().unwrap_or_else(PoisonError::into_inner).push(publication.clone());
         Ok(publication)
+    }
+
+    /// Its number in the room.
+    #[must_use]
+    pub fn id(&self) -> ParticipantId {
+        self.room.local_participant().id()
     }
 
     /// What it publishes of a kind.
@@ -190,7 +202,7 @@ impl Guest {
     /// Edges to and from somebody whose path is another, with the reason.
     #[must_use]
     pub fn edges_not_on(&self, path: Path, other: &Self) -> Vec<String> {
-        let id = other.room.local_participant().id();
+        let id = other.id();
         let edges: Vec<_> = self.room.path_info();
         let of_pair = || edges.iter().filter(|info| info.edge.publisher == id || info.edge.subscriber == id);
         let wrong = of_pair().filter(|info| info.path != path || !info.active || info.moving);
@@ -220,7 +232,7 @@ async fn observe(room: Room, log: Log, tasks: Arc<Tasks>) {
     while let Some(event) = events.next().await {
         if let RoomEvent::TrackPublished { participant, track } = &event {
             let name = participant.identity().to_owned();
-            log.note_track(&name, track.id());
+            log.note_track(&name, track.kind());
             tasks.keep(match track.kind() {
                 TrackKind::Video => tokio::spawn(watch(track.clone(), name, log.clone())),
                 TrackKind::Audio => tokio::spawn(listen(track.clone(), name, log.clone())),

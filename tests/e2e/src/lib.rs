@@ -5,6 +5,7 @@
 
 pub mod call;
 pub mod chromium;
+pub mod encoded;
 pub mod guest;
 pub mod log;
 pub mod messages;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use segue::{PlayedAudio, Playout, Reliability, RoomEvent, TrackId, VideoFrame};
+use segue::{PlayedAudio, Playout, Reliability, RoomEvent, TrackKind, VideoFrame};
 use segue_codec::counter;
 use segue_codec::source::{detect_tone, tone_frequency};
 
@@ -44,8 +44,6 @@ pub struct Notes {
 /// Pictures of somebody.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
-    /// Tracks they came from.
-    pub tracks: Vec<TrackId>,
     /// Pictures whose number was greater than that of the one before.
     pub pictures: u64,
     /// Number of the last one.
@@ -118,8 +116,11 @@ impl Log {
         self.lock().events.push(event);
     }
 
-    pub(crate) fn note_track(&self, identity: &str, track: TrackId) {
-        self.lock().seen.entry(identity.to_owned()).or_default().tracks.push(track);
+    /// Another track may count from the beginning.
+    pub(crate) fn note_track(&self, identity: &str, kind: TrackKind) {
+        if kind == TrackKind::Video {
+            self.lock().seen.entry(identity.to_owned()).or_default().last = None;
+        }
     }
 
     pub(crate) fn note_picture(&self, identity: &str, index: u16, frame: &VideoFrame) {

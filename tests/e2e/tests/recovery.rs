@@ -2,35 +2,16 @@
 
 use segue::{ConnectionState, Path, RoomEvent, Topology};
 use segue_e2e::call::{
-    all_edges_on, assert_pictures_in_order, assert_tracks_lasted, everybody_is_in, everybody_sees_and_hears_everybody,
-    topology_is,
+    all_edges_on, assert_pictures_in_order, assert_tracks_lasted, everybody_is, everybody_is_in,
+    everybody_sees_and_hears_everybody, topology_is,
 };
-use segue_e2e::{Counting, Guest, Joining, Proxy, TestRelay, eventually};
-
-/// A guest's own connection comes to be this.
-async fn connected(guests: &[&Guest]) {
-    eventually("everybody being connected", || {
-        let not: Vec<_> =
-            guests.iter().map(|guest| guest.room.state()).filter(|state| *state != ConnectionState::Connected).collect();
-        (!not.is_empty()).then_some(not)
-    })
-    .await;
-}
-
-async fn reconnecting(guests: &[&Guest]) {
-    eventually("everybody looking for the relay", || {
-        let not: Vec<_> =
-            guests.iter().map(|guest| guest.room.state()).filter(|state| *state != ConnectionState::Reconnecting).collect();
-        (!not.is_empty()).then_some(not)
-    })
-    .await;
-}
+use segue_e2e::{Counting, Guest, Joining, Proxy, TestRelay};
 
 /// What must be the same after all.
 fn numbers(guests: &[&Guest]) -> Vec<(u32, Vec<u16>)> {
     let of = |guest: &&Guest| {
         let kinds = [segue::TrackKind::Audio, segue::TrackKind::Video];
-        (guest.room.local_participant().id().0, kinds.map(|kind| guest.publication(kind).id().0).to_vec())
+        (guest.id().0, kinds.map(|kind| guest.publication(kind).id().0).to_vec())
     };
     guests.iter().map(of).collect()
 }
@@ -61,11 +42,11 @@ async fn torn_signalling_is_resumed(room: &str, names: &[&'static str], path: Pa
     let counting: Vec<_> = [0, 1].map(|at: usize| (Counting::start(all[at]), [all[1 - at]])).into();
 
     proxy.tear();
-    reconnecting(&all[..1]).await;
+    everybody_is(ConnectionState::Reconnecting, &all[..1]).await;
     everybody_sees_and_hears_everybody(&all).await;
     assert_eq!(all[0].room.state(), ConnectionState::Reconnecting, "nothing brought it back meanwhile");
     proxy.mend();
-    connected(&all).await;
+    everybody_is(ConnectionState::Connected, &all).await;
     for (counting, receivers) in counting {
         counting.arrive_once_and_in_order_at(&receivers).await;
     }
@@ -99,10 +80,10 @@ async fn a_mesh_goes_on_without_its_relay_and_is_the_same_room_when_it_is_back()
     let counting = Counting::start(all[0]);
 
     relay.kill();
-    reconnecting(&all).await;
+    everybody_is(ConnectionState::Reconnecting, &all).await;
     everybody_sees_and_hears_everybody(&all).await;
     relay.start_again().await;
-    connected(&all).await;
+    everybody_is(ConnectionState::Connected, &all).await;
     everybody_is_in(&all).await;
     everybody_sees_and_hears_everybody(&all).await;
     counting.arrive_once_and_in_order_at(&all[1..]).await;
@@ -133,9 +114,9 @@ async fn a_relayed_room_whose_relay_dies_talks_over_its_warm_mesh_until_it_is_ba
     relay.kill();
     everybody_sees_and_hears_everybody(&all).await;
     all_edges_on(Path::Direct, &all).await;
-    reconnecting(&all).await;
+    everybody_is(ConnectionState::Reconnecting, &all).await;
     relay.start_again().await;
-    connected(&all).await;
+    everybody_is(ConnectionState::Connected, &all).await;
     everybody_is_in(&all).await;
     all_edges_on(Path::Relayed, &all).await;
     everybody_sees_and_hears_everybody(&all).await;
@@ -155,10 +136,10 @@ async fn a_relay_that_says_goodbye_is_found_again() {
     everybody_sees_and_hears_everybody(&all).await;
     let before = numbers(&all);
     relay.shut_down().await;
-    reconnecting(&all).await;
+    everybody_is(ConnectionState::Reconnecting, &all).await;
     everybody_sees_and_hears_everybody(&all).await;
     relay.start_again().await;
-    connected(&all).await;
+    everybody_is(ConnectionState::Connected, &all).await;
     everybody_sees_and_hears_everybody(&all).await;
     assert_eq!(numbers(&all), before);
     assert_nobody_left(&all);

@@ -105,7 +105,7 @@ async fn a_direct_leg_that_goes_dead_is_left_for_the_relay_and_taken_again_when_
     everybody_sees_and_hears_everybody(&all).await;
     let counting = Counting::start(&ada);
 
-    let (of_ada, of_bob) = (ada.room.local_participant().id(), bob.room.local_participant().id());
+    let (of_ada, of_bob) = (ada.id(), bob.id());
     ada.room.inject(Fault::CutDirect(of_bob)).await;
     bob.room.inject(Fault::CutDirect(of_ada)).await;
     all_edges_on(Path::Relayed, &[&ada, &bob]).await;
