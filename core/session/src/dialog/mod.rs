@@ -203,6 +203,16 @@ impl Dialog {
         self.outputs.push_back(DialogOutput::CreateOffer { restart, generation: self.generation });
     }
 
+    /// Something changed on our side. The first offer of a leg stays with the impolite end, which makes it at any rate: two first
+    /// offers that cross cost a round trip, and browsers refuse data channels once they have taken back the offer that named them.
+    pub fn handle_change(&mut self, now: Instant) {
+        if self.role == Role::Polite && !self.has_remote() && matches!(self.state, State::Stable) {
+            self.wish = Some(Wish { restart: false });
+        } else {
+            self.handle_negotiate(now, false);
+        }
+    }
+
     /// The shell made and set a description. One that was overtaken meanwhile is not sent.
     pub fn handle_local(&mut self, now: Instant, kind: SdpKind, sdp: String, generation: u32, tracks: Vec<proto::MidTrack>) {
         match (&self.state, kind) {

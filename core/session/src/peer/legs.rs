@@ -196,7 +196,7 @@ impl PeerMachine {
             if key != LegKey::RelaySubscriber && leg.sections != sections {
                 leg.sections.clone_from(&sections);
                 self.commands.push_back(Command::SetSections { leg: key, sections: sections.clone() });
-                leg.dialog.handle_negotiate(now, false);
+                leg.dialog.handle_change(now);
             }
         }
     }
