@@ -19,6 +19,7 @@ impl Driver {
                 let mut view = self.shared.view();
                 view.room = room;
                 view.local = Some(local);
+                view.topology = self.machine.topology();
                 drop(view);
                 self.answer_join(Ok(()));
             }
