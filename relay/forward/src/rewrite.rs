@@ -1,7 +1,8 @@
 //! Hop sequence numbers and timestamps of one outgoing stream.
 //!
-//! Two numberings. A subscriber that merges by origin gets [`Numbering::SendOrder`]: the next number for whatever leaves, so that a
-//! hole can only mean a loss on its own hop. A browser orders frames by sequence number, so it gets [`Numbering::Ordered`]: packets
+//! Two numberings. What a subscriber merges by origin gets [`Numbering::SendOrder`]: the next number for whatever leaves, so that a
+//! hole can only mean a loss on its own hop. A browser orders frames by sequence number, and so does everybody the packets of a
+//! browser, which have no origin: they get [`Numbering::Ordered`]: packets
 //! the publisher's leg still lacks keep a number reserved, packets filtered by choice leave none.
 
 use std::collections::VecDeque;

@@ -42,8 +42,11 @@ pub(crate) struct Sent {
 #[derive(Debug)]
 pub(crate) struct Slot {
     pub(crate) kind: TrackKind,
-    /// Media section of a browser; an SDK peer has one section for all.
+    /// What packets name themselves by: the media section of a browser. An SDK peer has one section for all and tells streams apart
+    /// by origin, or where there is none by this name.
     pub(crate) mid: Option<Label>,
+    /// Its packets carry origins, by which the subscriber merges them with those of other paths.
+    pub(crate) merged: bool,
     pub(crate) ssrc: Ssrc,
     pub(crate) rtx_ssrc: Option<Ssrc>,
     pub(crate) track: Option<TrackId>,
@@ -62,7 +65,7 @@ pub(crate) struct Slot {
 pub struct SlotInfo {
     /// Audio or video.
     pub kind: TrackKind,
-    /// Its media section.
+    /// What its packets name themselves by: its media section, where each has one.
     pub mid: Option<Label>,
     /// Its SSRC.
     pub ssrc: Ssrc,
@@ -127,15 +130,19 @@ impl Subscriber {
         }
     }
 
-    /// A slot for a track: a free one, or a new one. The flag says that it is new.
-    pub(crate) fn assign(&mut self, track: TrackId, kind: TrackKind, seed: &mut Seed) -> Option<(usize, bool)> {
+    /// A slot for a track, whose packets carry origins or not: a free one, or a new one. The flag says that it is new.
+    pub(crate) fn assign(&mut self, track: TrackId, kind: TrackKind, stamped: bool, seed: &mut Seed) -> Option<(usize, bool)> {
         let free = |slot: &Option<Slot>| slot.as_ref().is_some_and(|slot| slot.track.is_none() && slot.kind == kind);
         let found = if self.merges { None } else { self.slots.iter().position(free) };
         let (index, new) = match found {
             Some(index) => (index, false),
-            None => (self.add(kind, seed)?, true),
+            None => (self.insert(kind, self.merges && stamped, seed)?, true),
         };
+        let names = self.merges && !stamped;
         let slot = self.slot_mut(index)?;
+        if names {
+            slot.mid = Label::new(&format!("t{}", track.0));
+        }
         slot.track = Some(track);
         slot.restart();
         Some((index, new))
@@ -153,8 +160,12 @@ impl Subscriber {
         }
     }
 
-    /// A new slot without a track.
+    /// A new media section without a track.
     pub(crate) fn add(&mut self, kind: TrackKind, seed: &mut Seed) -> Option<usize> {
+        self.insert(kind, false, seed)
+    }
+
+    fn insert(&mut self, kind: TrackKind, merged: bool, seed: &mut Seed) -> Option<usize> {
         let index = match self.slots.iter().position(Option::is_none) {
             Some(index) => index,
             None if self.slots.len() < MAX_SLOTS => {
@@ -169,12 +180,13 @@ impl Subscriber {
         let slot = Slot {
             kind,
             mid: if self.merges { None } else { Label::new(&index.to_string()) },
+            merged,
             ssrc,
             rtx_ssrc,
             track: None,
             ready: self.merges,
-            sequencer: Sequencer::new(if self.merges { Numbering::SendOrder } else { Numbering::Ordered }, seed.next()),
-            time: if self.merges { TimeBase::end_to_end(clock_rate) } else { TimeBase::continuous(clock_rate) },
+            sequencer: Sequencer::new(if merged { Numbering::SendOrder } else { Numbering::Ordered }, seed.next()),
+            time: if merged { TimeBase::end_to_end(clock_rate) } else { TimeBase::continuous(clock_rate) },
             packets: 0,
             octets: 0,
             rtx_next: seed.next() & 0x7fff,
@@ -251,20 +263,20 @@ mod tests {
     fn browsers_reuse_sections_and_sdk_peers_get_streams() {
         let mut seed = Seed::new(1);
         let mut browser = Subscriber::new(false, &mut seed);
-        let (first, new) = browser.assign(TrackId(1), TrackKind::Video, &mut seed).unwrap();
+        let (first, new) = browser.assign(TrackId(1), TrackKind::Video, true, &mut seed).unwrap();
         assert!(new);
         let ssrc = browser.slot_mut(first).unwrap().ssrc;
         browser.release(first);
-        assert_eq!(browser.assign(TrackId(2), TrackKind::Audio, &mut seed), Some((1, true)));
-        assert_eq!(browser.assign(TrackId(3), TrackKind::Video, &mut seed), Some((first, false)));
+        assert_eq!(browser.assign(TrackId(2), TrackKind::Audio, true, &mut seed), Some((1, true)));
+        assert_eq!(browser.assign(TrackId(3), TrackKind::Video, true, &mut seed), Some((first, false)));
         assert_eq!(browser.slot_mut(first).unwrap().ssrc, ssrc);
 
         let mut sdk = Subscriber::new(true, &mut seed);
-        let (first, _) = sdk.assign(TrackId(1), TrackKind::Video, &mut seed).unwrap();
+        let (first, _) = sdk.assign(TrackId(1), TrackKind::Video, true, &mut seed).unwrap();
         let ssrc = sdk.slot_mut(first).unwrap().ssrc;
         sdk.release(first);
         assert!(sdk.find(ssrc).is_none());
-        let (again, _) = sdk.assign(TrackId(2), TrackKind::Video, &mut seed).unwrap();
+        let (again, _) = sdk.assign(TrackId(2), TrackKind::Video, true, &mut seed).unwrap();
         assert_ne!(sdk.slot_mut(again).unwrap().ssrc, ssrc);
     }
 
@@ -273,16 +285,16 @@ mod tests {
         let mut seed = Seed::new(1);
         let mut subscriber = Subscriber::new(true, &mut seed);
         for track in 0..MAX_SLOTS {
-            assert!(subscriber.assign(TrackId(track as u16), TrackKind::Audio, &mut seed).is_some());
+            assert!(subscriber.assign(TrackId(track as u16), TrackKind::Audio, true, &mut seed).is_some());
         }
-        assert!(subscriber.assign(TrackId(999), TrackKind::Audio, &mut seed).is_none());
+        assert!(subscriber.assign(TrackId(999), TrackKind::Audio, true, &mut seed).is_none());
     }
 
     #[test]
     fn a_packet_is_recalled_a_few_times_and_not_at_once_again() {
         let mut seed = Seed::new(1);
         let mut subscriber = Subscriber::new(true, &mut seed);
-        let (index, _) = subscriber.assign(TrackId(1), TrackKind::Video, &mut seed).unwrap();
+        let (index, _) = subscriber.assign(TrackId(1), TrackKind::Video, true, &mut seed).unwrap();
         let slot = subscriber.slot_mut(index).unwrap();
         let mut now = Instant::now();
         slot.remember(ExtSeq(70_000), 5, EncodingId(0), 9);

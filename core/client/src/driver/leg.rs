@@ -212,10 +212,11 @@ impl Leg {
                 self.bind_section(section, TrackId(track));
             }
         }
+        self.set_slots(tracks);
         self.apply_routes_again();
     }
 
-    /// Which track each section carries from now on; track 0: none.
+    /// Which track each section carries from now on; track 0: none. Where tracks share a section, the name is that of a stream.
     pub(super) fn set_slots(&mut self, slots: &[proto::MidTrack]) {
         for slot in slots {
             if let (Some(mid), Ok(track @ 1..)) = (Label::new(&slot.mid), u16::try_from(slot.track)) {

@@ -127,12 +127,12 @@ fn pass(
     out: &mut Out,
     jobs: &mut VecDeque<Job>,
 ) -> bool {
-    let merges = participant.origin;
     if participant.subscriber.leg.is_none() {
         return false;
     }
     let Some(index) = out.slot else { return false };
     let Some(slot) = participant.subscriber.slot_mut(index).filter(|slot| slot.ready) else { return false };
+    let merges = slot.merged;
     let to = (subscriber, index);
     let audio = track.kind == TrackKind::Audio;
     let forwarded = if passing.probe {
@@ -155,7 +155,7 @@ fn pass(
             }
         }
     };
-    // What is not of the encoding a browser gets has no place among its numbers.
+    // What is not of the encoding a decoder gets has no place among numbers that it orders frames by.
     if audio || merges || out.selector.current() == Some(passing.encoding) {
         jobs.extend(number(passing, to, slot, passing.packet, forwarded));
     }

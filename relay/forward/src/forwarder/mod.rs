@@ -394,13 +394,15 @@ impl RoomForwarder {
     fn place(&mut self, track: TrackId, subscriber: ParticipantId) {
         let Some(found) = self.tracks.get_mut(&track) else { return };
         let kind = found.kind;
+        let stamped = self.participants.get(&found.owner).is_some_and(|owner| owner.origin);
         let Some(out) = found.outs.get_mut(&subscriber).filter(|out| out.slot.is_none() && out.is_wanted()) else { return };
         let Some(participant) = self.participants.get_mut(&subscriber) else { return };
-        let Some((slot, new)) = participant.subscriber.assign(track, kind, &mut self.seed) else { return };
+        let Some((slot, new)) = participant.subscriber.assign(track, kind, stamped, &mut self.seed) else { return };
         out.slot = Some(slot);
-        if !participant.origin {
-            let event = if new { ForwardEvent::SlotsAdded { subscriber } } else { ForwardEvent::SlotsChanged { subscriber } };
-            self.tell_slots(event);
+        if !participant.origin && new {
+            self.tell_slots(ForwardEvent::SlotsAdded { subscriber });
+        } else if !participant.origin || !stamped {
+            self.tell_slots(ForwardEvent::SlotsChanged { subscriber });
         }
     }
 

@@ -541,6 +541,22 @@ fn a_browsers_encodings_are_told_apart_by_rid_and_aligned_by_reports() {
 }
 
 #[test]
+fn an_sdk_peer_gets_a_browsers_track_by_name_and_in_its_order() {
+    let mut room = Room::new();
+    let name = Label::new("t12");
+    let named: Vec<_> = room.forwarder.slots(BOB).iter().filter(|slot| slot.mid.is_some()).map(|slot| slot.track).collect();
+    assert_eq!(named, [Some(WEBCAM)]);
+    let mut events = std::iter::from_fn(|| room.forwarder.poll_event());
+    assert!(events.any(|event| event == ForwardEvent::SlotsChanged { subscriber: BOB }));
+    room.webcam("f", 9_000, &[0x67, 1, 2]).unwrap();
+    let lost = room.next(Ssrc(200));
+    room.webcam("f", 15_000, &[0x41, 1]).unwrap();
+    let bob: Vec<_> = room.to(BOB).into_iter().map(|(index, packet)| (index.0, packet.header.extensions)).collect();
+    assert!(bob.iter().all(|(_, extensions)| extensions.mid == name && extensions.origin.is_none()));
+    assert_eq!(bob[1].0 - bob[0].0, 2, "{lost:?} keeps its place");
+}
+
+#[test]
 fn only_the_loudest_voices_go_on_unless_their_edge_is_in_hand() {
     let mut room = Room::new();
     for track in [21, 22] {
@@ -694,7 +710,7 @@ proptest! {
 fn a_subscriber_leg_is_small() {
     let mut seed = Seed::new(1);
     let mut subscriber = Subscriber::new(false, &mut seed);
-    let (index, _) = subscriber.assign(CAMERA, TrackKind::Video, &mut seed).unwrap();
+    let (index, _) = subscriber.assign(CAMERA, TrackKind::Video, true, &mut seed).unwrap();
     let slot = subscriber.slot_mut(index).unwrap();
     for number in 0..5_000 {
         slot.remember(ExtSeq(number), number, EncodingId(0), 0);

@@ -205,7 +205,7 @@ impl Shard {
         let Some(room) = self.rooms.get_mut(&key) else { return };
         let infos = room.forwarder.slots(participant);
         let slots = if origin { merged_slots(numbers.session) } else { infos.iter().filter_map(slot).collect() };
-        let tracks = if origin { Vec::new() } else { infos.iter().filter_map(mid_track).collect() };
+        let tracks = infos.iter().filter_map(mid_track).collect();
         let Some(member) = room.members.get_mut(&participant) else { return };
         let leg = SubscriberLeg {
             session,
