@@ -12,13 +12,14 @@ export class DirectLeg extends EventTarget {
   #mids = new Map();
   #active = false;
 
-  // `starts`: this side makes the first offer; `send(name, value)` carries a signal to the peer.
+  // The impolite side makes the first offer. `send(name, value)` carries a signal to the peer.
   constructor({ iceServers, polite, send }) {
     super();
     this.negotiation = new Negotiation({
       iceServers,
       polite,
       offers: true,
+      starts: !polite,
       channels: true,
       send: {
         description: (description) => send('description', { ...description, tracks: this.#tracks() }),
@@ -66,9 +67,11 @@ export class DirectLeg extends EventTarget {
     for (const { sender } of this.#senders.values()) setSenderActive(sender, active);
   }
 
-  handleDescription(description) {
-    for (const { mid, track } of description.tracks ?? []) this.#mids.set(mid, track);
-    return this.negotiation.handleDescription(description).then(() => this.dispatchEvent(new Event('tracks')));
+  async handleDescription(description) {
+    if (!(await this.negotiation.handleDescription(description))) return;
+    // The list is of all sections the other side sends on.
+    this.#mids = new Map((description.tracks ?? []).map(({ mid, track }) => [mid, track]));
+    this.dispatchEvent(new Event('tracks'));
   }
 
   receiver(trackId) {

@@ -2,24 +2,35 @@
 
 import { LOSSY_CHANNEL, SIGNAL_CHANNEL, Sdp } from './wire.js';
 
+// An offer without an answer is repeated. The two carriers of signals may swap an answer and the offer after it, so that the offer seems to
+// cross one that is answered already, and is ignored.
+const ANSWER_MS = 2_000;
+const MAX_REPEATS = 4;
+
 export class Negotiation {
   #polite;
+  #starts;
   #send;
   #makingOffer = false;
   #ignoreOffer = false;
+  // Numbers of our last offer and of the last one we took.
   #generation = 0;
+  #theirs = 0;
+  #answer = null;
   #held = [];
 
-  // `send.description({kind, sdp, generation})` and `send.candidate(candidate)` carry to the other side.
-  constructor({ iceServers, polite, offers, channels, send }) {
+  // `send.description({kind, sdp, generation})` and `send.candidate(candidate)` carry to the other side. `starts`: the first offer is
+  // ours. Two first offers must not cross: Chromium refuses the data channels for good once it has taken back the offer that named them.
+  constructor({ iceServers, polite, offers, starts, channels, send }) {
     this.pc = new RTCPeerConnection({ iceServers, bundlePolicy: 'max-bundle' });
     this.#polite = polite;
+    this.#starts = starts;
     this.#send = send;
     if (channels) {
       this.signal = this.pc.createDataChannel(SIGNAL_CHANNEL.label, SIGNAL_CHANNEL.options);
       this.lossy = this.pc.createDataChannel(LOSSY_CHANNEL.label, LOSSY_CHANNEL.options);
     }
-    if (offers) this.pc.onnegotiationneeded = () => this.#offer();
+    if (offers) this.pc.onnegotiationneeded = () => (this.#starts || this.pc.remoteDescription) && this.#offer();
     this.pc.onicecandidate = ({ candidate }) => {
       if (candidate) this.#send.candidate(candidateToWire(candidate));
     };
@@ -29,7 +40,8 @@ export class Negotiation {
     try {
       this.#makingOffer = true;
       await this.pc.setLocalDescription();
-      this.#send.description({ kind: Sdp.OFFER, sdp: this.pc.localDescription.sdp, generation: ++this.#generation });
+      this.#generation += 1;
+      this.#sendOffer(this.#generation, 0);
     } catch (error) {
       console.warn('could not make an offer', error);
     } finally {
@@ -37,18 +49,33 @@ export class Negotiation {
     }
   }
 
+  #sendOffer(generation, repeats) {
+    if (this.#generation !== generation || this.pc.signalingState !== 'have-local-offer') return;
+    this.#send.description({ kind: Sdp.OFFER, sdp: this.pc.localDescription.sdp, generation });
+    if (repeats < MAX_REPEATS) setTimeout(() => this.#sendOffer(generation, repeats + 1), ANSWER_MS << repeats);
+  }
+
+  // Resolves with whether the description was taken: offers that cross ours, and what is late or repeated, are not.
   async handleDescription({ kind, sdp, generation }) {
     const offer = kind === Sdp.OFFER;
+    if (offer && generation <= this.#theirs) {
+      // Asked again: the answer was lost.
+      if (generation === this.#answer?.generation) this.#send.description(this.#answer);
+      return false;
+    }
     const collision = offer && (this.#makingOffer || this.pc.signalingState !== 'stable');
     this.#ignoreOffer = !this.#polite && collision;
-    if (this.#ignoreOffer) return;
-    if (!offer && this.pc.signalingState !== 'have-local-offer') return;
+    if (this.#ignoreOffer) return false;
+    if (!offer && (this.pc.signalingState !== 'have-local-offer' || generation !== this.#generation)) return false;
+    if (offer) this.#theirs = generation;
     await this.pc.setRemoteDescription({ type: offer ? 'offer' : 'answer', sdp });
     for (const candidate of this.#held.splice(0)) await this.#add(candidate);
     if (offer) {
       await this.pc.setLocalDescription();
-      this.#send.description({ kind: Sdp.ANSWER, sdp: this.pc.localDescription.sdp, generation });
+      this.#answer = { kind: Sdp.ANSWER, sdp: this.pc.localDescription.sdp, generation };
+      this.#send.description(this.#answer);
     }
+    return true;
   }
 
   async handleCandidate(candidate) {

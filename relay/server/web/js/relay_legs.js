@@ -50,7 +50,7 @@ export class PublisherLeg extends RelayLeg {
   #active = false;
 
   constructor(carrier, iceServers) {
-    super(carrier, Transport.PUBLISHER, { iceServers, offers: true, channels: true });
+    super(carrier, Transport.PUBLISHER, { iceServers, offers: true, starts: true, channels: true });
   }
 
   addTrack(track, media) {
@@ -89,7 +89,7 @@ export class SubscriberLeg extends RelayLeg {
   #slots = new Map();
 
   constructor(carrier, iceServers) {
-    super(carrier, Transport.SUBSCRIBER, { iceServers, offers: false, channels: false });
+    super(carrier, Transport.SUBSCRIBER, { iceServers, offers: false, starts: false, channels: false });
   }
 
   handleDescription(description) {

@@ -165,8 +165,11 @@ export class Room extends EventTarget {
     this.iceServers = (servers ?? []).map(({ urls, username, credential }) => (username ? { urls, username, credential } : { urls }));
     this.publisher?.negotiation.close();
     this.subscriber?.negotiation.close();
-    this.publisher = new PublisherLeg(this.carrier, this.iceServers);
-    this.subscriber = new SubscriberLeg(this.carrier, this.iceServers);
+    // The relay is its own STUN server, at the addresses its media comes from; Chromium takes all that comes from a STUN server of a
+    // connection for answers of it. Towards the relay none is needed: it is told by checks where we are.
+    const turn = this.iceServers.filter(({ urls }) => urls.some((url) => url.startsWith('turn')));
+    this.publisher = new PublisherLeg(this.carrier, turn);
+    this.subscriber = new SubscriberLeg(this.carrier, turn);
     for (const leg of [this.publisher, this.subscriber]) {
       leg.addEventListener('state', () => this.#evaluate());
       leg.addEventListener('slots', () => this.changed());
