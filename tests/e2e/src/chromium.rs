@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base64::Engine;
@@ -22,11 +23,15 @@ const CALL: Duration = Duration::from_secs(60);
 
 type Pending = (Value, oneshot::Sender<Result<Value, String>>);
 
+/// What pages complained about: session of the tab, and the words.
+type Complaints = Arc<Mutex<Vec<(String, String)>>>;
+
 /// A browser process with a profile folder of its own; both go when it is dropped.
 pub struct Browser {
     _process: Child,
     profile: PathBuf,
     calls: mpsc::Sender<Pending>,
+    complaints: Complaints,
 }
 
 /// One tab.
@@ -36,7 +41,7 @@ pub struct Tab<'a> {
 }
 
 impl Browser {
-    /// Starts Chromium without a window. Cameras and microphones are its fake devices, allowed without asking.
+    /// Starts Chromium without a window, as a person would start it but for its fake camera and microphone, allowed without asking.
     ///
     /// # Panics
     /// Where Chromium is missing or does not start: a test that needs it must not pass without it.
@@ -57,22 +62,27 @@ impl Browser {
         let url = tokio::time::timeout(START, devtools_url(errors)).await.expect("chromium starts");
         let (socket, _) = tokio_tungstenite::connect_async(url).await.expect("the DevTools port answers");
         let (calls, receiver) = mpsc::channel(64);
-        tokio::spawn(drive(socket, receiver));
-        Self { _process: process, profile, calls }
+        let complaints = Complaints::default();
+        tokio::spawn(drive(socket, receiver, complaints.clone()));
+        Self { _process: process, profile, calls, complaints }
     }
 
-    /// Opens a page in a new tab.
+    /// Opens a page in a window of its own. `script` runs before anything of the page does.
     ///
     /// # Panics
     /// Where Chromium refuses.
-    pub async fn open(&self, url: &str) -> Tab<'_> {
-        let target = self.call(json!({ "method": "Target.createTarget", "params": { "url": url, "newWindow": true, "width": 1280, "height": 800 } })).await;
+    pub async fn open(&self, url: &str, script: &str) -> Tab<'_> {
+        let window = json!({ "url": "about:blank", "newWindow": true, "width": 1280, "height": 800 });
+        let target = self.call(json!({ "method": "Target.createTarget", "params": window })).await;
         let attach =
             json!({ "method": "Target.attachToTarget", "params": { "targetId": target["targetId"], "flatten": true } });
         let session = self.call(attach).await["sessionId"].as_str().expect("a session").to_owned();
         let tab = Tab { browser: self, session };
-        tab.call("Page.enable", json!({})).await;
-        tab.call("Runtime.enable", json!({})).await;
+        for domain in ["Page", "Runtime", "Log"] {
+            tab.call(&format!("{domain}.enable"), json!({})).await;
+        }
+        tab.call("Page.addScriptToEvaluateOnNewDocument", json!({ "source": script })).await;
+        tab.navigate(url).await;
         tab
     }
 
@@ -93,6 +103,32 @@ impl Drop for Browser {
 }
 
 impl Tab<'_> {
+    /// Goes to another address, and waits until it is loaded.
+    ///
+    /// # Panics
+    /// Where Chromium refuses.
+    pub async fn navigate(&self, url: &str) {
+        self.call("Page.navigate", json!({ "url": url })).await;
+        let loaded = format!("document.readyState === 'complete' && location.href.startsWith({})", json!(url));
+        self.wait_for(&loaded, CALL, "location.href").await;
+    }
+
+    /// As if the window were this large, in CSS pixels.
+    ///
+    /// # Panics
+    /// Where Chromium refuses.
+    pub async fn resize(&self, width: u32, height: u32) {
+        let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600 });
+        self.call("Emulation.setDeviceMetricsOverride", metrics).await;
+    }
+
+    /// Exceptions nobody caught, errors and warnings the page wrote, files that did not load.
+    #[must_use]
+    pub fn complaints(&self) -> Vec<String> {
+        let all = self.browser.complaints.lock().expect("nobody panics with it");
+        all.iter().filter(|(session, _)| *session == self.session).map(|(_, words)| words.clone()).collect()
+    }
+
     /// Evaluates an expression (promises are awaited) and returns its value as JSON.
     ///
     /// # Panics
@@ -112,15 +148,36 @@ impl Tab<'_> {
     /// # Panics
     /// Where that takes longer than `limit`, with what `describe` evaluates to.
     pub async fn wait_for(&self, expression: &str, limit: Duration, describe: &str) -> Value {
+        match self.try_wait_for(expression, limit).await {
+            Some(value) => value,
+            None => panic!("the page never had {expression}; it has {}", self.describe(describe).await),
+        }
+    }
+
+    /// What `expression` evaluates to, for people, and what the page complains about.
+    ///
+    /// # Panics
+    /// With the page's own exception.
+    pub async fn describe(&self, expression: &str) -> String {
+        let found = self.evaluate(expression).await;
+        let found = found.as_str().map_or_else(|| found.to_string(), str::to_owned);
+        format!("{found}\nand complains {:#?}", self.complaints())
+    }
+
+    /// Evaluates until the value is truthy; `None` where that takes longer than `limit`.
+    ///
+    /// # Panics
+    /// With the page's own exception.
+    pub async fn try_wait_for(&self, expression: &str, limit: Duration) -> Option<Value> {
         let attempts = limit.as_millis() / POLL.as_millis();
         for _ in 0..attempts {
             let value = self.evaluate(expression).await;
             if !matches!(value, Value::Null | Value::Bool(false)) && value != json!(0) && value != json!("") {
-                return value;
+                return Some(value);
             }
             tokio::time::sleep(POLL).await;
         }
-        panic!("the page never had {expression}; it has {}", self.evaluate(describe).await);
+        None
     }
 
     /// Writes a PNG of the page.
@@ -143,7 +200,7 @@ impl Tab<'_> {
 /// Between two looks at a page.
 const POLL: Duration = Duration::from_millis(200);
 
-const FLAGS: [&str; 17] = [
+const FLAGS: [&str; 16] = [
     "--headless=new",
     "--no-sandbox",
     "--disable-gpu",
@@ -160,8 +217,6 @@ const FLAGS: [&str; 17] = [
     "--use-fake-ui-for-media-stream",
     "--auto-select-desktop-capture-source=Entire screen",
     "--autoplay-policy=no-user-gesture-required",
-    // A test's relay listens on loopback alone; browsers leave that interface out otherwise.
-    "--allow-loopback-in-peer-connection",
 ];
 
 async fn devtools_url(errors: tokio::process::ChildStderr) -> String {
@@ -181,7 +236,7 @@ async fn devtools_url(errors: tokio::process::ChildStderr) -> String {
 type Socket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
 
 /// Numbers calls, matches answers; ends with the browser or with the last caller.
-async fn drive(socket: Socket, mut calls: mpsc::Receiver<Pending>) {
+async fn drive(socket: Socket, mut calls: mpsc::Receiver<Pending>, complaints: Complaints) {
     let (mut write, mut read) = socket.split();
     let mut waiting: HashMap<u64, oneshot::Sender<Result<Value, String>>> = HashMap::new();
     let mut number = 0;
@@ -198,6 +253,9 @@ async fn drive(socket: Socket, mut calls: mpsc::Receiver<Pending>) {
                 let Some(Ok(message)) = message else { return };
                 let Ok(text) = message.into_text() else { continue };
                 let Ok(mut value) = serde_json::from_str::<Value>(&text) else { continue };
+                if let (Some(words), Some(session)) = (complaint(&value), value["sessionId"].as_str()) {
+                    complaints.lock().expect("nobody panics with it").push((session.to_owned(), words));
+                }
                 let Some(answer) = value["id"].as_u64().and_then(|id| waiting.remove(&id)) else { continue };
                 let result = match value.get("error") {
                     Some(error) => Err(error.to_string()),
@@ -206,5 +264,21 @@ async fn drive(socket: Socket, mut calls: mpsc::Receiver<Pending>) {
                 let _nobody_waits = answer.send(result);
             }
         }
+    }
+}
+
+/// What an event of the DevTools protocol complains about, if it does.
+fn complaint(event: &Value) -> Option<String> {
+    let parameters = &event["params"];
+    match event["method"].as_str()? {
+        "Runtime.exceptionThrown" => {
+            let details = &parameters["exceptionDetails"];
+            Some(details["exception"]["description"].as_str().or(details["text"].as_str()).unwrap_or("an exception").to_owned())
+        }
+        "Runtime.consoleAPICalled" if matches!(parameters["type"].as_str(), Some("error" | "warning")) => {
+            Some(parameters["args"].to_string())
+        }
+        "Log.entryAdded" if parameters["entry"]["level"] == "error" => Some(parameters["entry"]["text"].to_string()),
+        _ => None,
     }
 }
