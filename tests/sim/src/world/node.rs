@@ -114,6 +114,7 @@ pub struct Node {
 }
 
 impl Node {
+    #[allow(clippy::too_many_arguments, reason = "a participant is described once, where the world makes it")]
     pub fn new(
         now: Instant,
         name: &str,
