@@ -79,7 +79,8 @@ async fn stop_signal() -> std::io::Result<()> {
 }
 
 fn start_log(config: &Config) -> Result<(), Box<dyn Error>> {
-    let filter = EnvFilter::try_new(&config.log_filter)?;
+    let filter = EnvFilter::try_new(&config.log_filter);
+    let filter = filter.map_err(|error| format!("log.filter (--log): {error}; for example `info,segue_relay=debug`"))?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match config.log_format {
         LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
@@ -99,7 +100,14 @@ fn run_check(configured: Configured) -> Outcome {
 fn create_token(arguments: TokenArguments) -> Outcome {
     let file = arguments.config.map_or_else(|| Ok(Settings::default()), |path| Config::read(&path))?;
     let settings = arguments.auth.or(file.auth).keys.unwrap_or_default();
-    let keys = if settings.is_empty() { Keys::development(LOCAL_DEVELOPMENT_SECRET) } else { Keys::from_settings(&settings)? };
+    let keys = if settings.is_empty() {
+        eprintln!(
+            "segue-relay: no key given (--config or --key): signed with the development key, for a relay on this machine only"
+        );
+        Keys::development(LOCAL_DEVELOPMENT_SECRET)
+    } else {
+        Keys::from_settings(&settings)?
+    };
     let grants = Grants { publish: !arguments.no_publish, subscribe: !arguments.no_subscribe, admin: arguments.admin };
     let claims = Claims::new(&arguments.room, &arguments.identity, grants, arguments.valid_seconds);
     println!("{}", keys.mint(Claims { name: arguments.name, metadata: arguments.metadata, ..claims })?);

@@ -90,7 +90,7 @@ impl Relay {
     /// See [`StartError`].
     pub async fn start_with(config: Config, media: Arc<dyn MediaPlane>) -> Result<Self, StartError> {
         let development = config.keys.is_empty();
-        let keys = if development { development_keys(config.http.ip())? } else { Keys::from_settings(&config.keys)? };
+        let keys = if development { development_keys(&config)? } else { Keys::from_settings(&config.keys)? };
         let names = [config.media.announce.clone(), vec![reachable(config.http.ip())]].concat();
         let acceptor = tls::acceptor(&config.tls, &names)?;
         let listener = http::bind(config.http, config.try_next_port).await;
@@ -194,8 +194,9 @@ fn own_stun(media: &dyn MediaPlane) -> proto::IceServer {
     proto::IceServer { urls, ..proto::IceServer::default() }
 }
 
-fn development_keys(http: IpAddr) -> Result<Keys, StartError> {
-    if http.is_loopback() {
+/// The secret that everybody knows serves where only this machine can come: not behind a proxy or a tunnel either.
+fn development_keys(config: &Config) -> Result<Keys, StartError> {
+    if config.http.ip().is_loopback() && config.media.bind.is_loopback() && config.public_url.is_none() {
         return Ok(Keys::development(LOCAL_DEVELOPMENT_SECRET));
     }
     let mut secret = [0; DEVELOPMENT_SECRET_BYTES];

@@ -119,6 +119,11 @@ pub enum MintError {
     /// Public keys cannot sign.
     #[error("no key that can sign: give a `secret` or a `private_key`")]
     NoSigningKey,
+    /// No relay takes it.
+    #[error(
+        "a token names a room, and neither that nor identity or name exceeds {MAX_NAME} bytes, nor metadata {MAX_METADATA}"
+    )]
+    Claims,
     /// The library refused.
     #[error("could not sign: {0}")]
     Signing(String),
@@ -169,8 +174,7 @@ impl Keys {
             }
         }
         let claims = outcome?;
-        let fits = claims.sub.len() <= MAX_NAME && claims.name.len() <= MAX_NAME && claims.metadata.len() <= MAX_METADATA;
-        if claims.room.is_empty() || claims.room.len() > MAX_NAME || !fits {
+        if !claims.fit() {
             return Err(TokenError::Malformed);
         }
         if room.is_some_and(|room| room != claims.room) {
@@ -184,6 +188,9 @@ impl Keys {
     /// # Errors
     /// See [`MintError`].
     pub fn mint(&self, mut claims: Claims) -> Result<String, MintError> {
+        if !claims.fit() {
+            return Err(MintError::Claims);
+        }
         let (key, encoding) =
             self.keys.iter().find_map(|key| Some((key, key.encoding.as_ref()?))).ok_or(MintError::NoSigningKey)?;
         claims.iss.clone_from(&key.id);
@@ -203,6 +210,11 @@ impl Claims {
             grants,
             ..Self::default()
         }
+    }
+
+    fn fit(&self) -> bool {
+        let names = [&self.sub, &self.name, &self.room];
+        !self.room.is_empty() && names.iter().all(|name| name.len() <= MAX_NAME) && self.metadata.len() <= MAX_METADATA
     }
 }
 
@@ -246,8 +258,9 @@ mod tests {
             Keys::development("another secret of thirty-two bytes").mint(Claims::new("lobby", "ann", Grants::default(), 60));
         assert_eq!(keys.verify(&foreign.expect("signed"), None), Err(TokenError::Unsigned));
         assert_eq!(keys.verify("nonsense", None), Err(TokenError::Malformed));
-        let roomless = keys.mint(Claims::new("", "ann", Grants::default(), 60)).expect("signed");
-        assert_eq!(keys.verify(&roomless, None), Err(TokenError::Malformed));
+        assert_eq!(keys.mint(Claims::new("", "ann", Grants::default(), 60)), Err(MintError::Claims));
+        let endless = "x".repeat(MAX_NAME + 1);
+        assert_eq!(keys.mint(Claims::new("lobby", &endless, Grants::default(), 60)), Err(MintError::Claims));
     }
 
     #[test]

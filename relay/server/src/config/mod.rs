@@ -22,6 +22,9 @@ pub const DEFAULT_PORT: u16 = 7880;
 /// Signalling connections at a time: a few hundred bytes each when idle, a few hundred KiB at the very worst.
 const DEFAULT_CONNECTIONS: usize = 4096;
 
+/// No system has file descriptors for more.
+const MAX_CONNECTIONS: usize = 1_000_000;
+
 /// Rooms at a time.
 const DEFAULT_ROOMS: usize = 1000;
 
@@ -176,7 +179,7 @@ impl Config {
             http: listen,
             try_next_port: http.listen.is_none(),
             public_url: http.public_url.map(|url| url.trim_end_matches('/').to_owned()),
-            max_connections: at_least_one("http.max_connections", http.max_connections.unwrap_or(DEFAULT_CONNECTIONS))?,
+            max_connections: connections(http.max_connections.unwrap_or(DEFAULT_CONNECTIONS))?,
             tls,
             media: media_of(media, listen.ip())?,
             keys: auth.keys.unwrap_or_default(),
@@ -211,7 +214,11 @@ fn media_of(settings: MediaSettings, http: IpAddr) -> Result<MediaConfig, Config
     if shards == 0 || shards > MAX_SHARDS {
         return Err(ConfigError::Range { key: "media.shards", rule: "between 1 and 256" });
     }
-    Ok(MediaConfig { bind, port: settings.port.unwrap_or(0), announce, shards })
+    let port = settings.port.unwrap_or(0);
+    if port != 0 && usize::from(u16::MAX - port) < shards - 1 {
+        return Err(ConfigError::Range { key: "media.port", rule: "low enough to leave a port for each shard above it" });
+    }
+    Ok(MediaConfig { bind, port, announce, shards })
 }
 
 fn room_of(ice: IceSettings, limits: &LimitSettings, topology: &TopologySettings) -> Result<RoomConfig, ConfigError> {
@@ -250,6 +257,14 @@ fn topology_of(settings: &TopologySettings) -> Result<TopologyConfig, ConfigErro
         backoff: seconds("topology.backoff_seconds", settings.backoff_seconds, defaults.backoff)?,
         relay_for_screens: settings.relay_for_screens.unwrap_or(defaults.relay_for_screens),
     })
+}
+
+fn connections(value: usize) -> Result<usize, ConfigError> {
+    if (1..=MAX_CONNECTIONS).contains(&value) {
+        Ok(value)
+    } else {
+        Err(ConfigError::Range { key: "http.max_connections", rule: "between 1 and 1000000" })
+    }
 }
 
 fn at_least_one(key: &'static str, value: usize) -> Result<usize, ConfigError> {
@@ -326,6 +341,8 @@ mod tests {
             Config::from_settings(settings).expect_err("nonsense").to_string()
         };
         assert_eq!(refused("[limits]\nparticipants = 5000"), "limits.participants must be at most 512");
+        assert!(refused("[http]\nmax_connections = 9000000000").contains("http.max_connections"));
+        assert!(refused("[media]\nport = 65535\nshards = 2").contains("media.port"));
         assert!(refused("[limits]\nresume_seconds = -1.0").contains("limits.resume_seconds"));
         assert!(refused("[tls]\nmode = \"files\"").contains("tls.certificate"));
         assert!(toml::from_str::<Settings>("[http]\nlistne = \"x\"").is_err());

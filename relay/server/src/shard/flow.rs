@@ -37,8 +37,10 @@ impl Shard {
         let (room, participant, kind) = (session.room, session.participant, session.kind);
         match session.transport.handle_datagram(now, from, datagram) {
             Inbound::Rtp(len) => {
-                let Some(room_state) = self.rooms.get_mut(&room).filter(|_| kind == TransportKind::Publisher) else { return };
-                if !room_state.members.get(&participant).is_some_and(|member| member.publish) {
+                let Some(room_state) = self.rooms.get_mut(&room) else { return };
+                let granted = room_state.members.get(&participant).is_some_and(|member| member.publish);
+                if kind != TransportKind::Publisher || !granted {
+                    self.metrics.add(Figure::MediaRefused, 1);
                     return;
                 }
                 let packet = datagram.get(..len).unwrap_or_default();
@@ -126,7 +128,10 @@ impl Shard {
 
     fn handle_rtcp(&mut self, now: Instant, sender: &Sender, key: SessionKey, compound: &[u8]) {
         // A compound that is not well formed is dropped whole (RFC 3550 appendix A.2).
-        let Ok(packets) = parse_compound(compound) else { return };
+        let Ok(packets) = parse_compound(compound) else {
+            self.metrics.add(Figure::MediaRefused, 1);
+            return;
+        };
         let Some(session) = self.sessions.get_mut(key) else { return };
         let (room, participant, kind) = (session.room, session.participant, session.kind);
         let mut round_trip = None;

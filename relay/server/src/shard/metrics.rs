@@ -24,11 +24,12 @@ pub(super) enum Figure {
     DataMessages,
     DataRefused,
     StrayDatagrams,
+    MediaRefused,
     EventsDropped,
 }
 
 impl Figure {
-    const ALL: [(Self, &'static str, &'static str); 15] = [
+    const ALL: [(Self, &'static str, &'static str); 16] = [
         (Self::Rooms, "media_rooms", "Rooms on the shards"),
         (Self::Transports, "media_transports", "Transports on the shards"),
         (Self::DatagramsIn, "datagrams_received_total", "UDP datagrams received"),
@@ -43,6 +44,7 @@ impl Figure {
         (Self::DataMessages, "data_messages_total", "Lossy data messages forwarded"),
         (Self::DataRefused, "data_messages_refused_total", "Lossy data messages refused: too many or malformed"),
         (Self::StrayDatagrams, "stray_datagrams_total", "Datagrams that belong to no transport"),
+        (Self::MediaRefused, "media_refused_total", "RTP where none may come, and RTCP that is not well formed"),
         (Self::EventsDropped, "media_events_dropped_total", "Events dropped because the control plane was busy"),
     ];
 }
