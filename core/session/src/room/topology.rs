@@ -52,6 +52,8 @@ pub(super) struct Controller {
     epoch: Epoch,
     target: Path,
     announced: Topology,
+    /// Under which epoch: a move under way has a later one already, and no epoch has two topologies.
+    announced_epoch: Epoch,
     /// Why the room is where it is.
     reason: String,
     phase: Phase,
@@ -75,6 +77,7 @@ impl Controller {
             epoch: Epoch { incarnation, counter: 1 },
             target: Path::Direct,
             announced: Topology::Mesh,
+            announced_epoch: Epoch { incarnation, counter: 1 },
             reason: "every room begins as a mesh".to_owned(),
             phase: Phase::Settled,
             last_handover: None,
@@ -95,7 +98,7 @@ impl Controller {
 
     /// What a newcomer is told of the room.
     pub(super) fn standing(&self) -> TopologyOutput {
-        TopologyOutput::Commit { epoch: self.epoch, topology: self.announced, reason: self.reason.clone() }
+        TopologyOutput::Commit { epoch: self.announced_epoch, topology: self.announced, reason: self.reason.clone() }
     }
 
     /// What a newcomer must know besides, where the room is not where it is to be.
@@ -154,6 +157,7 @@ impl Controller {
             self.phase = Phase::Settled;
             self.reason = "no edge reached the new path in time".to_owned();
             self.announced = pure(self.target);
+            self.announced_epoch = self.epoch;
             self.last_announced = Some(now);
             self.outputs.push_back(TopologyOutput::Abort {
                 epoch: self.epoch,
@@ -224,6 +228,7 @@ impl Controller {
     fn commit(&mut self, now: Instant, topology: Topology) {
         self.phase = Phase::Settled;
         self.announced = topology;
+        self.announced_epoch = self.epoch;
         self.last_announced = Some(now);
         self.outputs.push_back(TopologyOutput::Commit { epoch: self.epoch, topology, reason: self.reason.clone() });
     }
