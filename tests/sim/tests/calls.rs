@@ -19,7 +19,12 @@ fn camera() -> SourceSpec {
 }
 
 fn world(seed: u64) -> World {
-    World::new(WorldConfig { seed, room: RoomConfig { name: "lobby".into(), ..RoomConfig::default() }, record: false })
+    World::new(WorldConfig {
+        seed,
+        room: RoomConfig { name: "lobby".into(), ..RoomConfig::default() },
+        n_loudest: 64,
+        record: false,
+    })
 }
 
 fn join(world: &mut World, name: &str) -> usize {

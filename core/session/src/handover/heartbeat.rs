@@ -45,7 +45,10 @@ impl HeartbeatWatch {
         }
         if !self.excused && sibling.is_some_and(|sibling| sibling.last.is_some_and(|last| now < last + SIBLING)) {
             self.excused = true;
-            return false;
+            // After a stall of our own even twice the time may be over.
+            if self.deadline().is_some_and(|at| now < at) {
+                return false;
+            }
         }
         self.suspect = true;
         true

@@ -29,7 +29,7 @@ use crate::rng::hash;
 use crate::trace::Trace;
 use leg::Session;
 use link::Links;
-use node::{Effect, Node, Note};
+use node::{Effect, Node, NodeSetup, Note};
 use relay::{ConnId, Relay};
 use signalling::{Message, Pipe, PipeId};
 
@@ -74,6 +74,8 @@ pub struct WorldConfig {
     pub seed: u64,
     /// The room, as the relay is configured.
     pub room: RoomConfig,
+    /// Voices the relay forwards at once.
+    pub n_loudest: usize,
     /// Keep everything that is played, not only the last of it.
     pub record: bool,
 }
@@ -127,7 +129,7 @@ impl World {
     #[must_use]
     pub fn new(config: WorldConfig) -> Self {
         let base = crate::clock::base();
-        let relay = Relay::new(base, config.room.clone(), hash(&[config.seed, 41]));
+        let relay = Relay::new(base, config.room.clone(), config.n_loudest, hash(&[config.seed, 41]));
         let mut world = Self {
             now: base,
             base,
@@ -170,8 +172,8 @@ impl World {
             direct: true,
         };
         let local = clock.local(self.now);
-        let (seed, record) = (self.config.seed, self.config.record);
-        self.nodes.push(Node::new(local, &options.name, clock, self.base, at as u64, seed, record, config));
+        let setup = NodeSetup { clock, base: self.base, number: at as u64, seed: self.config.seed, record: self.config.record };
+        self.nodes.push(Node::new(local, &options.name, setup, config));
         self.processes.insert(End::Host(at), Process::default());
         self.trace.line(self.now, || format!("{} joins", options.name));
         self.touch(End::Host(at));
@@ -230,6 +232,7 @@ impl World {
     pub fn restart_relay(&mut self) {
         self.trace.line(self.now, || "the relay is started again".to_owned());
         self.relay.restart(self.now);
+        self.oracle.forget_relay();
         self.processes.insert(End::Relay, Process::default());
         self.touch(End::Relay);
         self.settle();

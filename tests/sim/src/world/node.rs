@@ -82,6 +82,17 @@ pub struct Remote {
     pub played: Played,
 }
 
+/// What a participant gets from its world.
+#[derive(Clone, Copy, Debug)]
+pub struct NodeSetup {
+    pub clock: LocalClock,
+    pub base: Instant,
+    pub number: u64,
+    pub seed: u64,
+    /// Keep everything that is played.
+    pub record: bool,
+}
+
 /// A participant.
 pub struct Node {
     pub name: String,
@@ -114,17 +125,8 @@ pub struct Node {
 }
 
 impl Node {
-    #[allow(clippy::too_many_arguments, reason = "a participant is described once, where the world makes it")]
-    pub fn new(
-        now: Instant,
-        name: &str,
-        clock: LocalClock,
-        base: Instant,
-        number: u64,
-        seed: u64,
-        record: bool,
-        options: PeerConfig,
-    ) -> Self {
+    pub fn new(now: Instant, name: &str, setup: NodeSetup, options: PeerConfig) -> Self {
+        let NodeSetup { clock, base, number, seed, record } = setup;
         let mut node = Self {
             name: name.to_owned(),
             clock,
@@ -160,8 +162,9 @@ impl Node {
         self.pending.insert(request, spec);
     }
 
-    pub fn set_muted(&mut self, now: Instant, kind: TrackKind, muted: bool) {
-        let tracks: Vec<_> = self.publications.iter().filter(|(_, found)| found.spec.kind == kind).map(|(id, _)| *id).collect();
+    pub fn set_muted(&mut self, now: Instant, source: TrackSource, muted: bool) {
+        let tracks: Vec<_> =
+            self.publications.iter().filter(|(_, found)| found.spec.source == source).map(|(id, _)| *id).collect();
         for track in tracks {
             let Some(publication) = self.publications.get_mut(&track) else { continue };
             publication.spec.muted = muted;

@@ -96,6 +96,7 @@ struct Member {
 /// The relay process, or what is left of it.
 pub struct Relay {
     pub alive: bool,
+    n_loudest: usize,
     pub incarnation: u64,
     pub config: RoomConfig,
     pub room: RoomAuthority,
@@ -122,11 +123,12 @@ fn parameters() -> LegParameters {
 }
 
 impl Relay {
-    pub fn new(now: Instant, config: RoomConfig, seed: u64) -> Self {
+    pub fn new(now: Instant, config: RoomConfig, n_loudest: usize, seed: u64) -> Self {
         let mut rng = Rng::new(seed);
-        let forwarder = RoomForwarder::new(ForwarderConfig { seed: rng.next(), ..ForwarderConfig::default() });
+        let forwarder = RoomForwarder::new(ForwarderConfig { seed: rng.next(), n_loudest });
         Self {
             alive: true,
+            n_loudest,
             incarnation: config.incarnation,
             room: RoomAuthority::new(config.clone()),
             config,
@@ -163,7 +165,7 @@ impl Relay {
         let seed = self.rng.next();
         let words = std::mem::take(&mut self.words);
         let next_session = self.next_session;
-        *self = Self { words, next_session, incarnation: self.incarnation, ..Self::new(now, config, seed) };
+        *self = Self { words, next_session, incarnation: self.incarnation, ..Self::new(now, config, self.n_loudest, seed) };
     }
 
     pub fn participants(&self) -> usize {

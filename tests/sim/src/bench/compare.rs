@@ -1,0 +1,350 @@
+//! What was played in two runs, frame by frame.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use segue_model::{Path, TrackKind};
+
+use super::trial::{AFTERMATH, Trial};
+use crate::world::World;
+
+/// A change that is not over by then never will be.
+const LONGEST: Duration = Duration::from_secs(20);
+
+/// What one comparison gave.
+#[derive(Clone, Debug, Default)]
+pub struct Measured {
+    /// Of each edge, in milliseconds.
+    pub audio_gaps: Vec<f64>,
+    pub video_gaps: Vec<f64>,
+    pub frames_lost: Vec<f64>,
+    pub duplicates: u64,
+    pub participants_lost: u64,
+    pub messages_lost: u64,
+    pub messages_doubled: u64,
+    pub keyframes_extra: u64,
+    /// From the room's decision to the last commit; none where nothing moved.
+    pub migrate_ms: Option<f64>,
+    pub overlap_ms: Option<f64>,
+    pub uplink_ratio: Option<f64>,
+    pub downlink_ratio: Option<f64>,
+    /// Delay added beyond the difference of the paths, in milliseconds, for each edge.
+    pub delay_added: Vec<f64>,
+    pub switches: usize,
+    /// After a disaster: until each edge was heard and seen again.
+    pub audio_outage: Vec<f64>,
+    pub video_outage: Vec<f64>,
+    /// It was to move and did not, or only in part.
+    pub moved: bool,
+}
+
+/// Bytes of all legs of a participant, at a time.
+#[derive(Clone, Copy, Debug, Default)]
+struct Bytes {
+    sent: u64,
+    received: u64,
+}
+
+/// One of the two runs.
+#[derive(Debug)]
+pub struct Side {
+    established: usize,
+    base: Instant,
+    begun: Instant,
+    /// Since the beginning of the world, as the worlds of a comparison have different bases.
+    pub until: Duration,
+    slices: Vec<(Duration, Vec<Bytes>, bool)>,
+    prepared: Option<Duration>,
+    last_commit: Option<Duration>,
+    keyframes_before: u64,
+    keyframes: u64,
+    edges: Vec<EdgePlayed>,
+    messages_lost: u64,
+    messages_doubled: u64,
+    silent: usize,
+    switches: usize,
+    moved: bool,
+    next_message: Duration,
+}
+
+/// What one participant played of another's track.
+#[derive(Debug)]
+struct EdgePlayed {
+    listener: usize,
+    speaker: usize,
+    kind: TrackKind,
+    /// Time of the first frame and distance of frames, of the source.
+    begun: Duration,
+    interval: Duration,
+    /// (index, when it was played)
+    frames: Vec<(u64, Duration)>,
+    doubled: u64,
+    muted: bool,
+}
+
+impl Side {
+    pub fn new(trial: &Trial, world: &World) -> Self {
+        Self {
+            established: trial.participants,
+            base: world.base,
+            begun: world.now,
+            until: world.now - world.base,
+            slices: Vec::new(),
+            prepared: None,
+            last_commit: None,
+            keyframes_before: 0,
+            keyframes: 0,
+            edges: Vec::new(),
+            messages_lost: 0,
+            messages_doubled: 0,
+            silent: 0,
+            switches: 0,
+            moved: false,
+            next_message: Duration::ZERO,
+        }
+    }
+
+    pub fn begin(&mut self, world: &World) {
+        self.begun = world.now;
+        self.keyframes_before = keyframes(world, self.established);
+    }
+
+    /// A reliable message every 100 ms.
+    pub fn sends_message(&mut self, world: &World) -> bool {
+        let time = world.now - self.begun;
+        let due = time >= self.next_message;
+        if due {
+            self.next_message = time + Duration::from_millis(100);
+        }
+        due
+    }
+
+    pub fn sample(&mut self, world: &World) {
+        let bytes = (0..self.established).map(|at| {
+            let legs = world.nodes[at].legs.values();
+            legs.fold(Bytes::default(), |sum, leg| Bytes { sent: sum.sent + leg.sent, received: sum.received + leg.received })
+        });
+        let moving = (0..self.established).any(|at| world.nodes[at].machine.path_info().iter().any(|edge| edge.moving));
+        self.slices.push((world.now - self.base, bytes.collect(), moving));
+    }
+
+    /// Everything that was to move has, some time ago; or never will.
+    pub fn is_settled(&mut self, world: &World, time: Duration) -> bool {
+        let begun = self.begun - self.base;
+        let changes = (0..self.established).flat_map(|at| world.nodes[at].paths.iter().map(move |change| (at, change))).filter(
+            |(at, change)| {
+                let other = world.node_of(change.2).unwrap_or(usize::MAX);
+                world.nodes[*at].machine.local() == Some(change.1) && other < self.established
+            },
+        );
+        let times = changes.map(|(at, change)| world.nodes[at].clock.world(change.0) - self.base).filter(|at| *at >= begun);
+        self.last_commit = times.max();
+        let handover = world.oracle.handovers.iter().map(|(at, _)| *at - self.base).find(|at| *at >= begun);
+        self.prepared = handover;
+        let moving = self.slices.last().is_some_and(|(_, _, moving)| *moving);
+        let quiet = self.last_commit.is_some_and(|at| world.now - self.base >= at + AFTERMATH) && !moving;
+        let over = quiet || time >= LONGEST;
+        if over {
+            self.until = world.now - world.base;
+        }
+        over
+    }
+
+    pub fn finish(&mut self, trial: &Trial, world: &World) {
+        self.until = world.now - world.base;
+        self.keyframes = keyframes(world, self.established) - self.keyframes_before;
+        let begun = self.begun - self.base;
+        let mut times: Vec<_> =
+            world.oracle.handovers.iter().map(|(at, _)| *at - self.base).filter(|at| *at >= begun).collect();
+        times.dedup();
+        self.switches = times.len();
+        let wanted = if trial.up { Path::Relayed } else { Path::Direct };
+        let edges = (0..self.established).flat_map(|at| world.nodes[at].machine.path_info());
+        self.moved = edges.into_iter().all(|edge| edge.path == wanted);
+        self.collect(world);
+        let sent = world.oracle.sent.get("n0").cloned().unwrap_or_default();
+        let grace = sent.len().saturating_sub(12);
+        for at in 1..self.established {
+            if !world.is_present(at) {
+                continue;
+            }
+            let got: Vec<u64> =
+                world.nodes[at].messages.iter().filter(|(from, _)| from == "n0").map(|(_, number)| *number).collect();
+            let distinct: BTreeSet<u64> = got.iter().copied().collect();
+            self.messages_doubled += (got.len() - distinct.len()) as u64;
+            self.messages_lost += sent.iter().take(grace).filter(|number| !distinct.contains(number)).count() as u64;
+        }
+        let limit = Duration::from_millis(400);
+        self.silent = crate::oracle::silences(world, limit, Duration::from_millis(900)).len();
+    }
+
+    fn collect(&mut self, world: &World) {
+        for listener in (0..self.established).filter(|at| world.is_present(*at)) {
+            let node = &world.nodes[listener];
+            for speaker in (0..self.established).filter(|at| *at != listener && world.is_present(*at)) {
+                for (track, publication) in &world.nodes[speaker].publications {
+                    let Some(remote) = node.remotes.get(track) else { continue };
+                    let played = &remote.played;
+                    let fps = publication.spec.fps.max(1);
+                    self.edges.push(EdgePlayed {
+                        listener,
+                        speaker,
+                        kind: publication.spec.kind,
+                        begun: world.nodes[speaker].clock.world(publication.begun()) - world.base,
+                        interval: Duration::from_secs(1) / fps,
+                        frames: played
+                            .frames
+                            .iter()
+                            .map(|frame| (frame.index, node.clock.world(frame.at) - world.base))
+                            .collect(),
+                        doubled: played.doubled,
+                        muted: publication.spec.muted || publication.spec.source == segue_model::TrackSource::Screen,
+                    });
+                }
+            }
+        }
+    }
+
+    /// What is looked at: from the trigger to a while after the last commit, in time of capture.
+    fn window(&self) -> (Duration, Duration) {
+        let begun = self.prepared.unwrap_or(self.begun - self.base);
+        let end = self.last_commit.map_or(self.until, |at| at + AFTERMATH);
+        // What was captured just before the end is still on its way.
+        (begun, end.min(self.until.saturating_sub(Duration::from_millis(800))))
+    }
+
+    fn bytes_between(&self, from: Duration, to: Duration) -> Vec<Bytes> {
+        let at = |time: Duration| {
+            let index = self.slices.partition_point(|(at, ..)| *at < time).min(self.slices.len().saturating_sub(1));
+            self.slices.get(index).map(|(_, bytes, _)| bytes.clone()).unwrap_or_default()
+        };
+        let pairs = at(from).into_iter().zip(at(to));
+        pairs
+            .map(|(a, b)| Bytes { sent: b.sent.saturating_sub(a.sent), received: b.received.saturating_sub(a.received) })
+            .collect()
+    }
+}
+
+fn keyframes(world: &World, established: usize) -> u64 {
+    (0..established).map(|at| world.nodes[at].keyframes_asked).sum()
+}
+
+fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+/// Compares a run with its twin.
+pub fn compare(trial: &Trial, with: &Side, without: &Side) -> Measured {
+    let mut measured = Measured {
+        messages_lost: with.messages_lost,
+        messages_doubled: with.messages_doubled,
+        keyframes_extra: with.keyframes.saturating_sub(without.keyframes),
+        participants_lost: with.silent.saturating_sub(without.silent) as u64,
+        switches: with.switches,
+        moved: with.moved,
+        ..Measured::default()
+    };
+    let (from, to) = with.window();
+    for edge in &with.edges {
+        measured.duplicates += edge.doubled;
+        let twin = without.edges.iter().find(|twin| {
+            (twin.listener, twin.speaker, twin.kind, twin.begun) == (edge.listener, edge.speaker, edge.kind, edge.begun)
+        });
+        let Some(twin) = twin.filter(|_| !edge.muted) else { continue };
+        let captured = |time: Duration| time.saturating_sub(edge.begun).as_nanos() / edge.interval.as_nanos();
+        let indices = captured(from) as u64..captured(to) as u64;
+        let (longest, lost) = missing(edge, twin, indices);
+        match edge.kind {
+            TrackKind::Audio => {
+                measured.audio_gaps.push(longest as f64 * 20.0);
+                measured
+                    .delay_added
+                    .push((lag(edge, to) - lag(twin, to)) * 1e3 - trial.diff.max(0.0) * f64::from(u8::from(trial.up)));
+            }
+            TrackKind::Video => {
+                let excess = |edge: &EdgePlayed| longest_excess(edge, from, to);
+                measured.video_gaps.push((ms(excess(edge)) - ms(excess(twin))).max(0.0));
+                measured.frames_lost.push(lost as f64);
+            }
+        }
+    }
+    if let (Some(prepared), Some(last)) = (with.prepared, with.last_commit) {
+        measured.migrate_ms = Some(ms(last.saturating_sub(prepared)));
+    }
+    let moving: Vec<Duration> = with.slices.iter().filter(|(_, _, moving)| *moving).map(|(at, ..)| *at).collect();
+    if let (Some(first), Some(last)) = (moving.first(), moving.last()) {
+        measured.overlap_ms = Some(ms(*last - *first) + 20.0);
+        if trial.participants >= 3 && trial.up && *last - *first >= Duration::from_millis(60) {
+            let pairs = with.bytes_between(*first, *last).into_iter().zip(without.bytes_between(*first, *last));
+            let ratios: Vec<(f64, f64)> = pairs
+                .filter(|(_, usual)| usual.sent > 0 && usual.received > 0)
+                .map(|(own, usual)| (own.sent as f64 / usual.sent as f64, own.received as f64 / usual.received as f64))
+                .collect();
+            measured.uplink_ratio = ratios.iter().map(|(up, _)| *up).reduce(f64::max);
+            measured.downlink_ratio = ratios.iter().map(|(_, down)| *down).reduce(f64::max);
+        }
+    }
+    measured
+}
+
+/// The longest run of frames that the twin played and this one did not, and how many there are. Frames neither played interrupt
+/// nothing.
+fn missing(edge: &EdgePlayed, twin: &EdgePlayed, indices: std::ops::Range<u64>) -> (u64, u64) {
+    let own: BTreeSet<u64> = edge.frames.iter().map(|(index, _)| *index).collect();
+    let other: BTreeSet<u64> = twin.frames.iter().map(|(index, _)| *index).collect();
+    let (mut longest, mut run, mut lost) = (0, 0, 0);
+    for index in indices {
+        if own.contains(&index) {
+            run = 0;
+        } else if other.contains(&index) {
+            run += 1;
+            lost += 1;
+            longest = u64::max(longest, run);
+        }
+    }
+    (longest, lost)
+}
+
+/// The longest time by which a picture came later after the one before it than it was captured after that one.
+fn longest_excess(edge: &EdgePlayed, from: Duration, to: Duration) -> Duration {
+    let pairs = edge.frames.windows(2).filter(|pair| pair[1].1 >= from && pair[0].1 <= to);
+    let excess = pairs.map(|pair| {
+        let captured = edge.interval * u32::try_from(pair[1].0.saturating_sub(pair[0].0)).unwrap_or(u32::MAX);
+        (pair[1].1 - pair[0].1).saturating_sub(captured)
+    });
+    excess.max().unwrap_or_default()
+}
+
+/// From capture to playing, around a time, in seconds.
+fn lag(edge: &EdgePlayed, at: Duration) -> f64 {
+    let end = edge.frames.partition_point(|(_, played)| *played < at);
+    let recent = &edge.frames[end.saturating_sub(25)..end];
+    let of = |(index, played): &(u64, Duration)| {
+        played.as_secs_f64() - (edge.begun.as_secs_f64() + edge.interval.as_secs_f64() * *index as f64)
+    };
+    recent.iter().map(of).sum::<f64>() / recent.len().max(1) as f64
+}
+
+/// Until voice and picture came back after a disaster, on each edge that had lost them.
+pub fn outage(trial: &Trial, world: &World, at: Instant) -> Measured {
+    let mut side = Side::new(trial, world);
+    side.collect(world);
+    let at = at - world.base;
+    let mut measured = Measured { moved: true, ..Measured::default() };
+    for edge in &side.edges {
+        measured.duplicates += edge.doubled;
+        // The longest silence that begins within two seconds of the disaster.
+        let near = edge
+            .frames
+            .windows(2)
+            .filter(|pair| pair[0].1 + edge.interval * 4 >= at && pair[0].1 <= at + Duration::from_secs(4));
+        let longest = near.map(|pair| pair[1].1 - pair[0].1).max();
+        let stopped = edge.frames.last().is_none_or(|(_, last)| *last + Duration::from_secs(2) < world.now - world.base);
+        let silence = if stopped { Duration::from_secs(12) } else { longest.unwrap_or_default().saturating_sub(edge.interval) };
+        match edge.kind {
+            TrackKind::Audio => measured.audio_outage.push(ms(silence)),
+            TrackKind::Video => measured.video_outage.push(ms(silence)),
+        }
+    }
+    measured
+}

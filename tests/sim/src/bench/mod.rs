@@ -1,0 +1,110 @@
+//! `bench handover`: what a change of path costs, measured on what was played.
+//!
+//! Every seed runs twice: once the room changes its topology, once, under a relay that is configured not to want it, it does not. Media
+//! meets the same losses in both runs, because the loss of a packet belongs to the packet and not to its path ([`crate::net::Common`]); the
+//! class `hops` loses on every hop for itself instead.
+
+mod compare;
+mod report;
+mod trial;
+
+use std::path::Path;
+
+use crate::rng::Rng;
+use crate::scenario::Scenario;
+pub use compare::Measured;
+pub use trial::{Class, Trial};
+
+const USAGE: &str = "\
+usage: segue-sim handover [--seeds N] [--seed-base B] [--participants P] [--loss P] [--burst] [--jitter MS] [--path-diff MS]
+                          [--class NAME] [--scenario FILE] [--json]
+  --participants  established participants, 2..8 (default: drawn)
+  --loss          share of packets lost, 0.05 for 5 %
+  --class         one of the chaos set only; without any of these options the whole set is run
+  --scenario      its [network] and steps are played before the trigger
+";
+
+/// What was asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    seeds: u64,
+    base: u64,
+    participants: Option<usize>,
+    loss: Option<f64>,
+    burst: bool,
+    jitter: Option<f64>,
+    path_diff: Option<f64>,
+    class: Option<Class>,
+}
+
+impl Options {
+    fn is_plain(&self) -> bool {
+        self.loss.is_none() && !self.burst && self.jitter.is_none() && self.path_diff.is_none() && self.class.is_none()
+    }
+
+    /// The trial of a seed.
+    fn trial(&self, seed: u64) -> Trial {
+        let mut rng = Rng::new(seed);
+        let participants = self.participants.unwrap_or_else(|| rng.between(2, 8) as usize);
+        let up = rng.chance(0.5);
+        let class = match self.class {
+            Some(class) => class,
+            None if self.is_plain() => Class::ALL[(seed % Class::ALL.len() as u64) as usize],
+            None => Class::Asked,
+        };
+        let mut trial = Trial { seed, participants, up, class, loss: 0.0, burst: self.burst, jitter: 0.0, diff: 0.0 };
+        class.shape(&mut trial, &mut rng);
+        trial.loss = self.loss.unwrap_or(trial.loss);
+        trial.jitter = self.jitter.unwrap_or(trial.jitter);
+        trial.diff = self.path_diff.unwrap_or(trial.diff);
+        trial.burst |= self.burst;
+        trial
+    }
+}
+
+fn parse(arguments: &[String]) -> Result<(Options, Option<String>), String> {
+    let mut options = Options { seeds: 64, base: 1, ..Options::default() };
+    let mut scenario = None;
+    let mut words = arguments.iter();
+    while let Some(word) = words.next() {
+        let mut value = || words.next().cloned().ok_or_else(|| format!("{word} needs a value\n{USAGE}"));
+        let wrong = |text: &str| format!("{word} cannot be {text:?}\n{USAGE}");
+        match word.as_str() {
+            "--seeds" => options.seeds = value().and_then(|text| text.parse().map_err(|_| wrong(&text)))?,
+            "--seed-base" => options.base = value().and_then(|text| text.parse().map_err(|_| wrong(&text)))?,
+            "--participants" => {
+                let text = value()?;
+                let count = text.parse().ok().filter(|count| (2..=8).contains(count));
+                options.participants = Some(count.ok_or_else(|| wrong(&text))?);
+            }
+            "--loss" => options.loss = Some(value().and_then(|text| text.parse().map_err(|_| wrong(&text)))?),
+            "--burst" => options.burst = true,
+            "--jitter" => options.jitter = Some(value().and_then(|text| text.parse().map_err(|_| wrong(&text)))?),
+            "--path-diff" => options.path_diff = Some(value().and_then(|text| text.parse().map_err(|_| wrong(&text)))?),
+            "--class" => {
+                let text = value()?;
+                options.class = Some(Class::named(&text).ok_or_else(|| wrong(&text))?);
+            }
+            "--scenario" => scenario = Some(value()?),
+            "--json" => {}
+            _ => return Err(USAGE.to_owned()),
+        }
+    }
+    Ok((options, scenario))
+}
+
+/// Runs it; `load` reads a scenario. True where no oracle was broken.
+///
+/// # Errors
+/// What is wrong with the arguments.
+pub fn run(arguments: &[String], load: &dyn Fn(&Path) -> Result<Scenario, String>) -> Result<bool, String> {
+    let (options, scenario) = parse(arguments)?;
+    let scenario = scenario.map(|path| load(Path::new(&path))).transpose()?;
+    let mut report = report::Report::default();
+    for seed in options.base..options.base + options.seeds {
+        let trial = options.trial(seed);
+        report.add(&trial, trial.measure(scenario.as_ref()));
+    }
+    report.print();
+    Ok(report.is_sound())
+}
