@@ -6,6 +6,7 @@ mod doctor;
 mod fuzz;
 mod media;
 mod shell;
+mod sim;
 mod test;
 
 use std::process::ExitCode;
@@ -14,6 +15,7 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   demo [--json] [ARGS]    a real call that starts as a mesh, grows into the relay and comes back
+  sim [ARGS]              a call in virtual time: --seed S, --scenario FILE, --soak, --json, --html FILE
   bench NAME [ARGS]       measures something and prints JSON lines (tests/bench/README.md says what there is)
   test [--only STEP]...   every test: lints, house rules, unit, property, end to end, browser, fuzz replay
                           (steps: format test browser clippy fuzz)
@@ -27,7 +29,9 @@ fn main() -> ExitCode {
     let rest: Vec<String> = arguments.collect();
     let outcome = match command.as_deref() {
         Some("demo") => demo::run(&rest),
+        Some("bench") if rest.first().is_some_and(|name| name == "handover") => sim::handover(&rest[1..]),
         Some("bench") => bench::run(&rest),
+        Some("sim") => sim::run(&rest),
         Some("test") => test::run(&rest),
         Some("fuzz") => fuzz::run(&rest),
         Some("doctor") => doctor::run(&rest),

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use segue_model::{Epoch, ParticipantId, Path, Quality, TopologyPolicy, TrackId};
+use segue_model::{Epoch, ParticipantId, Path, Quality, Topology, TopologyPolicy, TrackId};
 use segue_wire::proto::{self, LeaveReason};
 
 use super::legs::OpenReason;
 use super::{LegKey, ParticipantInfo, PeerEvent, PeerMachine, TrackInfo, convert};
 use crate::data;
-use crate::handover::{Incoming, Outgoing};
+use crate::handover::{EdgeMessage, Incoming, Outgoing};
 
 /// Direct legs are kept in rooms up to this size: eight times the uplink of one copy is what a mesh fallback may cost.
 pub const MAX_DIRECT_ROOM: usize = 8;
@@ -66,6 +66,11 @@ pub(super) struct Remote {
     pub unreachable_since: Option<Instant>,
     /// Since when a restarted relay does not know them: they may still be on their way back.
     pub absent_since: Option<Instant>,
+}
+
+/// Where edges are in a room that stands so.
+fn path_in(committed: Topology) -> Path {
+    if committed == Topology::Relayed { Path::Relayed } else { Path::Direct }
 }
 
 /// The same person's same device under the same id.
@@ -135,6 +140,10 @@ impl PeerMachine {
             absent_since: None,
         };
         self.remotes.insert(id, remote);
+        if path != path_in(self.topology.committed) {
+            // A newcomer is told how the room stands before it is told where it goes: what it takes for our path may be the old one.
+            self.send_edge_message(now, id, EdgeMessage::Commit { epoch, path, reason: "joined".to_owned() });
+        }
         self.data.add_receiver(id);
         self.events.push_back(PeerEvent::ParticipantJoined(info.clone()));
         self.update_tracks(id, wire);

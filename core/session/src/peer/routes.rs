@@ -30,7 +30,6 @@ impl PeerMachine {
 
     fn route_of(&self, now: Instant, track: &TrackInfo, index: u32) -> Vec<RouteLeg> {
         let mut relayed = false;
-        let mut settled_on_relay = false;
         let mut moving = false;
         let mut direct = Vec::new();
         for (&id, remote) in &self.remotes {
@@ -40,7 +39,6 @@ impl PeerMachine {
             };
             relayed |= carries(Path::Relayed);
             moving |= remote.out.in_overlap();
-            settled_on_relay |= !remote.out.in_overlap() && remote.out.path() == Path::Relayed;
             let quality = remote.wishes.get(&track.id).copied().unwrap_or_default();
             if carries(Path::Direct) && quality != Quality::Off && self.leg_is_open(LegKey::Peer(id)) {
                 direct.push((LegKey::Peer(id), quality, remote.out.is_thinned(now)));
@@ -54,7 +52,7 @@ impl PeerMachine {
             let encodings = match continuity {
                 None => Vec::new(),
                 // In overlap the relay gets what is in direct use, and what it has already; the others follow after the commits.
-                Some(continuity) if moving && !settled_on_relay && !direct.is_empty() => self.kept(track.id, continuity),
+                Some(continuity) if moving && !direct.is_empty() => self.kept(track.id, continuity),
                 Some(_) => encodings(track),
             };
             legs.push(RouteLeg { leg: LegKey::RelayPublisher, encodings, max_temporal: None });

@@ -34,6 +34,9 @@ impl Report {
             Ok(measured) => self.runs.push((trial.clone(), measured)),
             Err(failure) => {
                 eprintln!("seed {} ({}): {:.3} s: {}", failure.seed, trial.class.name(), failure.at, failure.what);
+                for line in failure.lines.iter().rev().take(12).rev() {
+                    eprintln!("    {}", line.chars().take(160).collect::<String>());
+                }
                 self.failures.push(failure);
             }
         }
