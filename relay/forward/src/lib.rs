@@ -41,4 +41,4 @@ pub use leg::{Binding, LegParameters, PayloadTypes};
 pub use publisher::MAX_STREAMS;
 pub use rate::{DEFAULT_DOWNLINK, FixedRate};
 pub use speaker::{N_LOUDEST, SPEAKER_INTERVAL};
-pub use subscriber::{MAX_SLOTS, SlotInfo};
+pub use subscriber::{MAX_SLOTS, MAX_SSRCS, SlotInfo};

@@ -1,6 +1,6 @@
 //! A subscriber's outgoing streams: slots with SSRCs, numbers and times of their own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use segue_media::packet::Label;
@@ -13,6 +13,11 @@ use crate::seed::Seed;
 
 /// Slots of one subscriber: more tiles than a screen shows, and all voices beside them.
 pub const MAX_SLOTS: usize = 128;
+
+/// SSRCs one subscriber may use in all, however long the call: for each of the four classes of slots (audio and video, merged and named)
+/// as many as there may be slots at a time, and twice as many for video. A released SSRC serves again, its numbers going on, so a
+/// transport never has more than these.
+pub const MAX_SSRCS: usize = 6 * MAX_SLOTS;
 
 /// Packets remembered per video slot to answer for: a second of 5 Mbit/s. A power of two.
 const SENT: usize = 512;
@@ -81,8 +86,13 @@ pub(crate) struct Subscriber {
     /// `None`: not connected.
     pub(crate) leg: Option<LegParameters>,
     pub(crate) rate: FixedRate,
-    /// `None`: freed, the index is used again with another SSRC.
+    /// `None`: freed.
     slots: Vec<Option<Slot>>,
+    /// Streams of an SDK peer that ended, the oldest first: a later track goes on with the SSRC and the numbers of one, because a transport
+    /// never forgets an SSRC and has room for so many.
+    retired: VecDeque<Slot>,
+    /// Some track found no slot.
+    pub(crate) lacking: bool,
     by_ssrc: BTreeMap<Ssrc, usize>,
     next_ssrc: u32,
     next_transport_cc: u16,
@@ -96,6 +106,8 @@ impl Subscriber {
             leg: None,
             rate: FixedRate::default(),
             slots: Vec::new(),
+            retired: VecDeque::new(),
+            lacking: false,
             by_ssrc: BTreeMap::new(),
             next_ssrc: seed.next() as u32,
             next_transport_cc: 0,
@@ -154,6 +166,7 @@ impl Subscriber {
             if let Some(slot) = self.slots.get_mut(index).and_then(Option::take) {
                 self.by_ssrc.remove(&slot.ssrc);
                 slot.rtx_ssrc.map(|ssrc| self.by_ssrc.remove(&ssrc));
+                self.retired.push_back(Slot { track: None, mid: None, ..slot });
             }
         } else if let Some(slot) = self.slot_mut(index) {
             slot.track = None;
@@ -174,10 +187,24 @@ impl Subscriber {
             }
             None => return None,
         };
+        let slot = self.unretire(kind, merged).unwrap_or_else(|| self.fresh(kind, merged, index, seed));
+        self.by_ssrc.insert(slot.ssrc, index);
+        slot.rtx_ssrc.map(|ssrc| self.by_ssrc.insert(ssrc, index));
+        *self.slots.get_mut(index)? = Some(slot);
+        Some(index)
+    }
+
+    /// The stream that ended longest ago among those that can carry the same, so that late packets of it are past.
+    fn unretire(&mut self, kind: TrackKind, merged: bool) -> Option<Slot> {
+        let at = self.retired.iter().position(|slot| slot.kind == kind && slot.merged == merged)?;
+        self.retired.remove(at)
+    }
+
+    fn fresh(&mut self, kind: TrackKind, merged: bool, index: usize, seed: &mut Seed) -> Slot {
         let ssrc = self.fresh_ssrc();
         let rtx_ssrc = (kind == TrackKind::Video).then(|| self.fresh_ssrc());
         let clock_rate = kind.clock_rate();
-        let slot = Slot {
+        Slot {
             kind,
             mid: if self.merges { None } else { Label::new(&index.to_string()) },
             merged,
@@ -191,11 +218,7 @@ impl Subscriber {
             octets: 0,
             rtx_next: seed.next() & 0x7fff,
             sent: Vec::new(),
-        };
-        *self.slots.get_mut(index)? = Some(slot);
-        self.by_ssrc.insert(ssrc, index);
-        rtx_ssrc.map(|ssrc| self.by_ssrc.insert(ssrc, index));
-        Some(index)
+        }
     }
 
     /// The next transport-wide number; one per packet that leaves.
@@ -257,6 +280,10 @@ impl Slot {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use crate::rewrite::Numbered;
+
     use super::*;
 
     #[test]
@@ -277,7 +304,40 @@ mod tests {
         sdk.release(first);
         assert!(sdk.find(ssrc).is_none());
         let (again, _) = sdk.assign(TrackId(2), TrackKind::Video, true, &mut seed).unwrap();
-        assert_ne!(sdk.slot_mut(again).unwrap().ssrc, ssrc);
+        assert_eq!(sdk.slot_mut(again).unwrap().ssrc, ssrc);
+        let (other, _) = sdk.assign(TrackId(3), TrackKind::Video, false, &mut seed).unwrap();
+        assert_ne!(sdk.slot_mut(other).unwrap().ssrc, ssrc);
+    }
+
+    #[test]
+    fn ssrcs_last_for_ever_and_no_number_is_given_twice() {
+        let mut seed = Seed::new(1);
+        let mut subscriber = Subscriber::new(true, &mut seed);
+        let (mut ssrcs, mut given) = (BTreeSet::new(), BTreeSet::new());
+        let mut note = |ssrc: Ssrc, number: ExtSeq| {
+            ssrcs.insert(ssrc);
+            assert!(given.insert((ssrc, number)), "sealed twice");
+        };
+        let mut held = VecDeque::new();
+        // The classes take turns at filling every slot, which is the worst there is.
+        for round in 0..40 * MAX_SLOTS {
+            let class = round / MAX_SLOTS % 4;
+            let (kind, stamped) = (if class % 2 == 0 { TrackKind::Video } else { TrackKind::Audio }, class < 2);
+            if held.len() >= MAX_SLOTS {
+                subscriber.release(held.pop_front().unwrap());
+            }
+            let (index, _) = subscriber.assign(TrackId(round as u16), kind, stamped, &mut seed).unwrap();
+            held.push_back(index);
+            let slot = subscriber.slot_mut(index).unwrap();
+            for seq in 0..3 {
+                let Numbered::Send(number) = slot.sequencer.number(seq, true) else { panic!("in order") };
+                note(slot.ssrc, number);
+            }
+            if let Some(ssrc) = slot.rtx_ssrc {
+                note(ssrc, slot.number_retransmission());
+            }
+        }
+        assert!(ssrcs.len() <= MAX_SSRCS, "{}", ssrcs.len());
     }
 
     #[test]

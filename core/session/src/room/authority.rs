@@ -89,8 +89,8 @@ impl RoomAuthority {
         }
         let rejoin = request.rejoin.take().unwrap_or_default();
         let id = match rejoin.participant {
-            0 => self.participant_ids.fresh(),
-            wish => self.participant_ids.wish(wish),
+            0 => self.participant_ids.fresh(now),
+            wish => self.participant_ids.wish(now, wish),
         };
         let id = ParticipantId(id.ok_or(RoomError::NumbersUsedUp("participant"))?);
         if let Some(old) = replaced {
@@ -99,7 +99,7 @@ impl RoomAuthority {
         }
         let resume_token = std::mem::take(&mut request.resume_token);
         let mut member = Member::new(now, id, request, &self.config);
-        self.readmit_tracks(&mut member, rejoin.tracks);
+        self.readmit_tracks(now, &mut member, rejoin.tracks);
         self.welcome(&member, resume_token);
         self.admit(member);
         self.reconsider(now);
@@ -219,9 +219,8 @@ impl RoomAuthority {
 
     /// Takes a participant out and tells those who stay.
     pub(super) fn end(&mut self, now: Instant, participant: ParticipantId, goodbye: proto::Goodbye) {
-        if self.members.remove(&participant).is_none() {
-            return;
-        }
+        let Some(member) = self.members.remove(&participant) else { return };
+        member.tracks.keys().for_each(|track| self.track_ids.release(now, u32::from(track.0)));
         tracing::debug!(%participant, reason = goodbye.reason, at = ?now, "participant left");
         self.edges.remove(participant);
         self.members.values_mut().for_each(|member| member.forget(participant));

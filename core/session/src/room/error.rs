@@ -9,8 +9,8 @@ pub enum RoomError {
     /// The room has its full number of participants.
     #[error("the room is full ({0} participants); wait until somebody leaves or raise `limits.participants` of the relay")]
     Full(usize),
-    /// The room has no more numbers to give.
-    #[error("the room has used up its {0} numbers; open a new room")]
+    /// The room has no more numbers to give at present.
+    #[error("all {0} numbers of the room are in use or were until a moment ago; try again in a minute")]
     NumbersUsedUp(&'static str),
     /// The token does not allow it.
     #[error("not permitted: the token has no `{0}` grant; ask for a token that has")]

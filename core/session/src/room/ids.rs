@@ -1,10 +1,16 @@
-//! Numbers that are never given twice, yet can be asked for by a participant that had one in the relay's former incarnation.
+//! Numbers that are given once, yet can be asked for by a participant that had one in the relay's former incarnation. Only where all
+//! were given, as happens to the tracks of a room that stays open for months, those that were given back long ago come again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
 
 /// How far above the highest number given a wish may lie, and how many skipped numbers are remembered for later wishes: rooms of the
 /// former incarnation that were larger or older than this get new numbers, which costs them a fresh stream and nothing else.
 const MAX_GAP: u32 = 4096;
+
+/// A number that was given back is given again after this at the earliest: by then no packet or message under way means what had it before.
+/// Longer than connections are held by default, and no longer than the numbers of a room last its tracks at their fastest.
+const QUARANTINE: Duration = Duration::from_secs(60);
 
 /// Gives the numbers from 1 to a highest one.
 #[derive(Debug)]
@@ -12,32 +18,44 @@ pub(super) struct IdPool {
     next: u32,
     highest: u32,
     skipped: BTreeSet<u32>,
+    /// Given back, the oldest first.
+    released: VecDeque<(Instant, u32)>,
 }
 
 impl IdPool {
     /// Numbers from 1 to `highest`.
     pub(super) fn new(highest: u32) -> Self {
-        Self { next: 1, highest, skipped: BTreeSet::new() }
+        Self { next: 1, highest, skipped: BTreeSet::new(), released: VecDeque::new() }
     }
 
-    /// A new number; `None` when all are used up.
-    pub(super) fn fresh(&mut self) -> Option<u32> {
+    /// A number nobody has: a new one while there are any. `None` when all are in use or were until a moment ago.
+    pub(super) fn fresh(&mut self, now: Instant) -> Option<u32> {
         if self.next > self.highest {
-            return None;
+            return self.skipped.pop_first().or_else(|| self.recycle(now));
         }
         let id = self.next;
         self.next += 1;
         Some(id)
     }
 
+    /// A number is no longer in use.
+    pub(super) fn release(&mut self, now: Instant, id: u32) {
+        self.released.push_back((now, id));
+    }
+
+    fn recycle(&mut self, now: Instant) -> Option<u32> {
+        let (_, id) = self.released.pop_front_if(|(since, _)| now.saturating_duration_since(*since) >= QUARANTINE)?;
+        Some(id)
+    }
+
     /// The number `wish` if it was never given, a new one otherwise.
-    pub(super) fn wish(&mut self, wish: u32) -> Option<u32> {
+    pub(super) fn wish(&mut self, now: Instant, wish: u32) -> Option<u32> {
         if self.skipped.remove(&wish) {
             return Some(wish);
         }
         let gap = wish.saturating_sub(self.next);
         if wish < self.next || wish > self.highest || gap.saturating_add(self.skipped.len() as u32) > MAX_GAP {
-            return self.fresh();
+            return self.fresh(now);
         }
         self.skipped.extend(self.next..wish);
         self.next = wish + 1;
@@ -51,27 +69,35 @@ mod tests {
 
     #[test]
     fn wishes_are_granted_in_any_order_and_once() {
-        let mut pool = IdPool::new(u32::MAX - 1);
-        assert_eq!(pool.wish(3), Some(3));
-        assert_eq!(pool.wish(1), Some(1));
-        assert_eq!(pool.wish(3), Some(4));
-        assert_eq!(pool.fresh(), Some(5));
-        assert_eq!(pool.wish(2), Some(2));
-        assert_eq!(pool.wish(2), Some(6));
+        let (mut pool, now) = (IdPool::new(u32::MAX - 1), Instant::now());
+        assert_eq!(pool.wish(now, 3), Some(3));
+        assert_eq!(pool.wish(now, 1), Some(1));
+        assert_eq!(pool.wish(now, 3), Some(4));
+        assert_eq!(pool.fresh(now), Some(5));
+        assert_eq!(pool.wish(now, 2), Some(2));
+        assert_eq!(pool.wish(now, 2), Some(6));
     }
 
     #[test]
     fn wild_wishes_cost_nothing() {
-        let mut pool = IdPool::new(65_535);
-        assert_eq!(pool.wish(u32::MAX), Some(1));
-        assert_eq!(pool.wish(60_000), Some(2));
-        assert_eq!(pool.wish(0), Some(3));
+        let (mut pool, now) = (IdPool::new(65_535), Instant::now());
+        assert_eq!(pool.wish(now, u32::MAX), Some(1));
+        assert_eq!(pool.wish(now, 60_000), Some(2));
+        assert_eq!(pool.wish(now, 0), Some(3));
         assert!(pool.skipped.is_empty());
     }
 
     #[test]
-    fn numbers_end() {
-        let mut pool = IdPool::new(2);
-        assert_eq!((pool.fresh(), pool.fresh(), pool.fresh()), (Some(1), Some(2), None));
+    fn numbers_come_again_only_when_all_were_given_and_long_after_they_were_given_back() {
+        let (mut pool, mut now) = (IdPool::new(4), Instant::now());
+        assert_eq!((pool.fresh(now), pool.wish(now, 3)), (Some(1), Some(3)));
+        pool.release(now, 1);
+        now += QUARANTINE;
+        pool.release(now, 3);
+        // 2 was never given.
+        assert_eq!((pool.fresh(now), pool.fresh(now), pool.fresh(now)), (Some(4), Some(2), Some(1)));
+        assert_eq!(pool.fresh(now), None);
+        now += QUARANTINE;
+        assert_eq!((pool.fresh(now), pool.fresh(now)), (Some(3), None));
     }
 }

@@ -12,8 +12,8 @@ use super::{JoinRequest, RoomConfig};
 /// Peers a participant may report as unreachable; a mesh has at most eight.
 const MAX_FAILED_PEERS: usize = 16;
 
-/// Tracks a participant may publish per second in the long run. Numbers of tracks are never given twice, and every subscriber spends
-/// SSRCs on each: at this rate the 65,535 of a room last one participant for more than half a day.
+/// Tracks a participant may publish per second in the long run. A number of a track is given again
+/// only long after it was given back: at this rate the 65,535 of a room are enough for 512 participants.
 pub(super) const PUBLISHES_PER_SECOND: u32 = 1;
 
 /// Times its number of tracks a participant may publish at once: all of them, and all of them anew.

@@ -91,7 +91,7 @@ impl RoomAuthority {
                 self.reconsider(now);
             }
             Some(Message::Unpublish(unpublish)) => {
-                self.unpublish(from, unpublish.track)?;
+                self.unpublish(now, from, unpublish.track)?;
                 self.reconsider(now);
             }
             Some(Message::SetMuted(muted)) => self.set_muted(from, muted)?,
@@ -134,7 +134,7 @@ impl RoomAuthority {
         if !member.publishes.take(now, 1) {
             return Err(RoomError::PublishRate(PUBLISHES_PER_SECOND));
         }
-        track.id = self.track_ids.fresh().ok_or(RoomError::NumbersUsedUp("track"))?;
+        track.id = self.track_ids.fresh(now).ok_or(RoomError::NumbersUsedUp("track"))?;
         let first = member.tracks.is_empty();
         let Some(id) = track_id(track.id) else { return Err(RoomError::NumbersUsedUp("track")) };
         member.tracks.insert(id, track.clone());
@@ -150,7 +150,7 @@ impl RoomAuthority {
     }
 
     /// The tracks of a participant that was here before the relay restarted, under their old ids where those are free.
-    pub(super) fn readmit_tracks(&mut self, member: &mut Member, tracks: Vec<proto::Track>) {
+    pub(super) fn readmit_tracks(&mut self, now: Instant, member: &mut Member, tracks: Vec<proto::Track>) {
         if !member.grants.publish {
             return;
         }
@@ -158,7 +158,7 @@ impl RoomAuthority {
             if check_track(&track).is_err() {
                 continue;
             }
-            let Some(id) = self.track_ids.wish(track.id) else { return };
+            let Some(id) = self.track_ids.wish(now, track.id) else { return };
             track.id = id;
             if let Some(id) = track_id(id) {
                 member.tracks.insert(id, track);
@@ -166,12 +166,13 @@ impl RoomAuthority {
         }
     }
 
-    fn unpublish(&mut self, from: ParticipantId, track: u32) -> Result<(), RoomError> {
+    fn unpublish(&mut self, now: Instant, from: ParticipantId, track: u32) -> Result<(), RoomError> {
         let (id, member) = self.own_track(from, track)?;
         member.tracks.remove(&id);
         if member.tracks.is_empty() {
             self.edges.set_live(from, false);
         }
+        self.track_ids.release(now, track);
         self.forward(ForwardCommand::TrackRemoved { track: id });
         let gone = proto::TrackUnpublished { participant: from.0, track };
         self.broadcast(Some(from), &server_frame::Message::TrackUnpublished(gone));

@@ -546,3 +546,20 @@ fn numbers_of_tracks_are_not_spent_in_a_rush() {
     scene.now += SECOND;
     scene.publish(ann, proto::TrackKind::Audio, proto::TrackSource::Microphone);
 }
+
+#[test]
+fn a_room_never_runs_out_of_track_numbers() {
+    let mut scene = Scene::new();
+    scene.room.track_ids = super::ids::IdPool::new(100);
+    let ann = scene.join(person("ann"));
+    let camera = scene.camera(ann);
+    let mut given = std::collections::BTreeMap::new();
+    for second in 0..1_000u32 {
+        scene.now += SECOND;
+        let track = scene.publish(ann, proto::TrackKind::Audio, proto::TrackSource::Microphone);
+        assert_ne!(track, camera, "in use");
+        let before = given.insert(track, second);
+        assert!(before.is_none_or(|before| second - before > 60), "given again too soon");
+        scene.tell(ann, client_frame::Message::Unpublish(proto::Unpublish { track: track.0.into() }));
+    }
+}

@@ -88,6 +88,11 @@ pub enum ForwardEvent {
         /// Whose.
         subscriber: ParticipantId,
     },
+    /// A subscriber has no slot left ([`crate::MAX_SLOTS`]) for a track it wishes; the track begins when one is freed.
+    SlotsExhausted {
+        /// Whose.
+        subscriber: ParticipantId,
+    },
     /// Who speaks, loudest first, with -dBov.
     Speakers(Vec<(ParticipantId, u8)>),
 }
@@ -109,6 +114,8 @@ pub struct Counters {
     pub keyframe_requests: u64,
     /// Retransmissions refused because the subscriber's rate is spent.
     pub retransmissions_refused: u64,
+    /// Times a subscriber had no slot left for a track it wishes ([`crate::MAX_SLOTS`]).
+    pub slots_refused: u64,
 }
 
 /// A change that cannot be made.
@@ -397,7 +404,12 @@ impl RoomForwarder {
         let stamped = self.participants.get(&found.owner).is_some_and(|owner| owner.origin);
         let Some(out) = found.outs.get_mut(&subscriber).filter(|out| out.slot.is_none() && out.is_wanted()) else { return };
         let Some(participant) = self.participants.get_mut(&subscriber) else { return };
-        let Some((slot, new)) = participant.subscriber.assign(track, kind, stamped, &mut self.seed) else { return };
+        let Some((slot, new)) = participant.subscriber.assign(track, kind, stamped, &mut self.seed) else {
+            participant.subscriber.lacking = true;
+            self.counters.slots_refused += 1;
+            self.tell_slots(ForwardEvent::SlotsExhausted { subscriber });
+            return;
+        };
         out.slot = Some(slot);
         if !participant.origin && new {
             self.tell_slots(ForwardEvent::SlotsAdded { subscriber });
@@ -410,9 +422,25 @@ impl RoomForwarder {
         let (Some(slot), Some(participant)) = (slot, self.participants.get_mut(&subscriber)) else { return };
         participant.subscriber.release(slot);
         let merges = participant.origin;
+        let lacking = std::mem::take(&mut participant.subscriber.lacking);
         self.jobs.retain(|job| job.to != subscriber || job.slot != slot);
         if !merges {
             self.tell_slots(ForwardEvent::SlotsChanged { subscriber });
+        }
+        if lacking {
+            self.place_waiting(subscriber);
+        }
+    }
+
+    /// Gives slots to tracks that found none.
+    fn place_waiting(&mut self, subscriber: ParticipantId) {
+        let waits = |track: &Track| track.outs.get(&subscriber).is_some_and(|out| out.slot.is_none() && out.is_wanted());
+        let waiting: Vec<_> = self.tracks.iter().filter(|(_, track)| waits(track)).map(|(&id, _)| id).collect();
+        for track in waiting {
+            self.place(track, subscriber);
+            if self.participants.get(&subscriber).is_none_or(|found| found.subscriber.lacking) {
+                break;
+            }
         }
     }
 

@@ -82,7 +82,16 @@ impl Shard {
             let Some(to) = session.transport.remote() else { continue };
             let len = self.scratch.len();
             self.scratch.resize(len + RTP_ROOM, 0);
-            let Ok(sealed) = session.transport.seal_rtp(transmit.index, &mut self.scratch, len) else { continue };
+            let sealed = match session.transport.seal_rtp(transmit.index, &mut self.scratch, len) {
+                Ok(sealed) => sealed,
+                Err(error) => {
+                    self.metrics.add(Figure::SealRefused, 1);
+                    if !std::mem::replace(&mut session.seal_refused, true) {
+                        tracing::error!(participant = %transmit.to, %error, "a transport cannot send what it should");
+                    }
+                    continue;
+                }
+            };
             let packet = self.scratch.get(..sealed).unwrap_or_default();
             if session.run.is_full_for(to, packet, sender.max_segments()) {
                 if let Some(burst) = session.run.burst() {
@@ -164,6 +173,10 @@ impl Shard {
             match event {
                 ForwardEvent::SlotsAdded { subscriber } => self.offer_sections(now, sender, key, subscriber),
                 ForwardEvent::SlotsChanged { subscriber } => self.tell_slots(now, key, subscriber),
+                ForwardEvent::SlotsExhausted { subscriber } => {
+                    let slots = segue_forward::MAX_SLOTS;
+                    tracing::warn!(participant = %subscriber, slots, "a subscriber has no slot left for a track");
+                }
                 ForwardEvent::Speakers(speakers) => {
                     let Some(room) = self.rooms.get_mut(&key) else { return };
                     if !room.emit_current(MediaEvent::Speakers { speakers }) {

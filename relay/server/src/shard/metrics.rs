@@ -26,10 +26,13 @@ pub(super) enum Figure {
     StrayDatagrams,
     MediaRefused,
     EventsDropped,
+    SealRefused,
+    SlotsRefused,
+    TracksRefused,
 }
 
 impl Figure {
-    const ALL: [(Self, &'static str, &'static str); 16] = [
+    const ALL: [(Self, &'static str, &'static str); 19] = [
         (Self::Rooms, "media_rooms", "Rooms on the shards"),
         (Self::Transports, "media_transports", "Transports on the shards"),
         (Self::DatagramsIn, "datagrams_received_total", "UDP datagrams received"),
@@ -46,6 +49,9 @@ impl Figure {
         (Self::StrayDatagrams, "stray_datagrams_total", "Datagrams that belong to no transport"),
         (Self::MediaRefused, "media_refused_total", "RTP where none may come, and RTCP that is not well formed"),
         (Self::EventsDropped, "media_events_dropped_total", "Events dropped because the control plane was busy"),
+        (Self::SealRefused, "seals_refused_total", "Packets not sent because they could not be sealed"),
+        (Self::SlotsRefused, "slots_refused_total", "Times a subscriber had no slot left for a track"),
+        (Self::TracksRefused, "tracks_refused_total", "Tracks and participants not forwarded because their room has too many"),
     ];
 }
 

@@ -256,7 +256,8 @@ impl Shard {
         let ufrag = credentials.ufrag.clone();
         let transport = TransportSession::new(SessionConfig { identity: self.identity.clone(), credentials });
         let (heartbeats, run) = (None, super::egress::Run::default());
-        let session = Session { room, participant, kind, transport, ufrags: vec![ufrag.clone()], heartbeats, run };
+        let session =
+            Session { room, participant, kind, transport, ufrags: vec![ufrag.clone()], heartbeats, run, seal_refused: false };
         let key = self.sessions.insert(session);
         if self.demux.insert_ufrag(&ufrag, key).is_err() {
             self.sessions.remove(key);

@@ -26,6 +26,8 @@ pub(super) struct Session {
     pub(super) heartbeats: Option<Heartbeats>,
     /// Packets that wait for the end of the batch.
     pub(super) run: Run,
+    /// A packet could not be sealed, and the log knows.
+    pub(super) seal_refused: bool,
 }
 
 /// All sessions of a shard.
@@ -76,3 +78,6 @@ impl Sessions {
         self.entries.iter_mut().filter_map(|(_, session)| session.as_mut())
     }
 }
+
+/// A transport has room for every SSRC a subscriber can ever have: none is refused however long the call.
+const _: () = assert!(segue_forward::MAX_SSRCS <= segue_srtp::MAX_STREAMS);

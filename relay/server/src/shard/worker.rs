@@ -231,6 +231,7 @@ impl Shard {
             ForwardCommand::ParticipantAdded { participant, origin, publish, subscribe } => {
                 if let Err(error) = room.forwarder.add_participant(participant, origin) {
                     tracing::warn!(%participant, %error, "a participant cannot be forwarded");
+                    self.metrics.add(Figure::TracksRefused, 1);
                     return;
                 }
                 let data = DataBudget::default();
@@ -247,6 +248,7 @@ impl Shard {
             ForwardCommand::TrackAdded { track, owner, kind, encodings, muted, .. } => {
                 if let Err(error) = room.forwarder.add_track(track, owner, kind, encodings.len(), muted) {
                     tracing::warn!(%track, %error, "a track cannot be forwarded");
+                    self.metrics.add(Figure::TracksRefused, 1);
                 }
             }
             ForwardCommand::TrackMuted { track, muted } => room.forwarder.set_muted(track, muted),
@@ -313,6 +315,7 @@ impl Shard {
             (Figure::Retransmissions, counters.retransmissions),
             (Figure::NacksSent, counters.nacks_sent),
             (Figure::KeyframeRequests, counters.keyframe_requests),
+            (Figure::SlotsRefused, counters.slots_refused),
         ];
         for (figure, value) in figures {
             self.metrics.set(figure, value);
@@ -330,4 +333,5 @@ fn add_counters(sum: &mut Counters, other: Counters) {
     sum.nacks_sent += other.nacks_sent;
     sum.keyframe_requests += other.keyframe_requests;
     sum.retransmissions_refused += other.retransmissions_refused;
+    sum.slots_refused += other.slots_refused;
 }
