@@ -12,7 +12,8 @@ pub struct RoomId(pub String);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ParticipantId(pub u32);
 
-/// A track of one room: given by the room, never reused in it. The same number is the *source* of the origin header extension.
+/// A track of one room: given by the room, and again only long after the track is gone. The same number is the *source* of the origin
+/// header extension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct TrackId(pub u16);
 

@@ -322,7 +322,7 @@ mod tests {
         // The classes take turns at filling every slot, which is the worst there is.
         for round in 0..40 * MAX_SLOTS {
             let class = round / MAX_SLOTS % 4;
-            let (kind, stamped) = (if class % 2 == 0 { TrackKind::Video } else { TrackKind::Audio }, class < 2);
+            let (kind, stamped) = (if class.is_multiple_of(2) { TrackKind::Video } else { TrackKind::Audio }, class < 2);
             if held.len() >= MAX_SLOTS {
                 subscriber.release(held.pop_front().unwrap());
             }

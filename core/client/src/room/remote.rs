@@ -135,7 +135,7 @@ impl RemoteTrack {
         Self { inner: Arc::new(inner), room: Arc::downgrade(shared) }
     }
 
-    /// Given by the room, never reused in it.
+    /// Given by the room, and again only long after the track is gone.
     #[must_use]
     pub fn id(&self) -> TrackId {
         self.inner.info.id

@@ -227,7 +227,7 @@ impl PeerMachine {
 
     pub(super) fn add_track(&mut self, id: ParticipantId, track: TrackInfo) {
         let Some(remote) = self.remotes.get_mut(&id) else { return };
-        // Ids are never reused in a room: one that somebody else has is a mistake or an attack.
+        // No two tracks of a room have one id at a time: one that somebody else has is a mistake or an attack.
         if self.owners.get(&track.id).is_some_and(|owner| *owner != id) || self.publications.contains_key(&track.id) {
             return;
         }
