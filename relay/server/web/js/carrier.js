@@ -61,6 +61,7 @@ export class Carrier extends EventTarget {
   }
 
   close() {
+    if (this.#closed) return;
     this.#closed = true;
     clearTimeout(this.#ackTimer);
     this.#socket?.close();

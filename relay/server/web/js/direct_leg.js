@@ -1,16 +1,15 @@
 // A direct connection to one participant: its media both ways, and the second carrier of signalling.
 
-import { Negotiation, preferH264 } from './negotiation.js';
-import { setSenderActive } from './relay_legs.js';
+import { Negotiation } from './negotiation.js';
+import { Senders } from './senders.js';
 import { Kind, Link } from './wire.js';
 
 const MAX_BITRATE = 700_000;
 
 // Events: `state`, `tracks`, `signal` (detail: Signal), `lossy` (detail: LossyData).
 export class DirectLeg extends EventTarget {
-  #senders = new Map();
+  #senders;
   #mids = new Map();
-  #active = false;
 
   // The impolite side makes the first offer. `send(name, value)` carries a signal to the peer.
   constructor({ iceServers, polite, send }) {
@@ -22,11 +21,12 @@ export class DirectLeg extends EventTarget {
       starts: !polite,
       channels: true,
       send: {
-        description: (description) => send('description', { ...description, tracks: this.#tracks() }),
+        description: (description) => send('description', { ...description, tracks: this.#senders.tracks() }),
         candidate: (candidate) => send('candidate', candidate),
       },
     });
     this.pc = this.negotiation.pc;
+    this.#senders = new Senders(this.pc);
     this.pc.onconnectionstatechange = () => this.#changed();
     this.pc.ontrack = () => this.dispatchEvent(new Event('tracks'));
     this.negotiation.signal.onmessage = ({ data }) => this.#receive('signal', data);
@@ -42,29 +42,15 @@ export class DirectLeg extends EventTarget {
   }
 
   addTrack(track, media) {
-    const video = track.kind === Kind.VIDEO;
-    const transceiver = this.pc.addTransceiver(media, {
-      direction: 'sendonly',
-      sendEncodings: [{ active: this.#active, ...(video ? { maxBitrate: MAX_BITRATE } : {}) }],
-    });
-    if (video) preferH264(transceiver);
-    this.#senders.set(track.id, transceiver);
-  }
-
-  async replaceMedia(trackId, media) {
-    await this.#senders.get(trackId)?.sender.replaceTrack(media);
+    this.#senders.add(track, media, [track.kind === Kind.VIDEO ? { maxBitrate: MAX_BITRATE } : {}]);
   }
 
   removeTrack(trackId) {
-    const transceiver = this.#senders.get(trackId);
-    this.#senders.delete(trackId);
-    transceiver?.stop();
+    this.#senders.remove(trackId);
   }
 
   setActive(active) {
-    if (active === this.#active) return;
-    this.#active = active;
-    for (const { sender } of this.#senders.values()) setSenderActive(sender, active);
+    this.#senders.setActive(active);
   }
 
   async handleDescription(description) {
@@ -90,10 +76,6 @@ export class DirectLeg extends EventTarget {
 
   close() {
     this.negotiation.close();
-  }
-
-  #tracks() {
-    return [...this.#senders].filter(([, { mid }]) => mid !== null).map(([track, { mid }]) => ({ mid, track }));
   }
 
   #send(channel, message) {

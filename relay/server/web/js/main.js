@@ -7,33 +7,43 @@ import { Tiles } from './tiles.js';
 import { Kind, Source, Topology } from './wire.js';
 
 const CAMERA = { width: { ideal: 640 }, height: { ideal: 360 }, frameRate: { ideal: 25 } };
+const SCREEN_FRAME_RATE = 15;
+const SCREEN_KBPS = 1500;
 const STATS_MS = 1000;
 const TOAST_MS = 4000;
 
 const element = (id) => document.getElementById(id);
 const parameters = new URLSearchParams([...new URLSearchParams(location.search), ...new URLSearchParams(location.hash.slice(1))]);
-const own = { audio: null, video: null, screen: null };
-let room = null;
+// The call we are in: { room, tiles, stats, timer, tracks: { audio, video, screen } }, the last being ids.
+let call = null;
 
 function claims(token) {
   try {
-    return JSON.parse(atob(token.split('.')[1].replaceAll('-', '+').replaceAll('_', '/')));
+    const bytes = Uint8Array.from(atob(token.split('.')[1].replaceAll('-', '+').replaceAll('_', '/')), (character) => character.charCodeAt(0));
+    return JSON.parse(new TextDecoder().decode(bytes));
   } catch {
     return {};
   }
 }
 
+// ---------------------------------------------------------------------------------------------------------------- lobby
+
 function prepareLobby() {
   const token = parameters.get('token') ?? '';
   element('token').value = token;
   element('token-field').hidden = Boolean(token);
-  element('room').value = claims(token).room ?? '';
   element('name').value = parameters.get('name') ?? localStorage.getItem('segue.name') ?? '';
   for (const device of ['camera', 'microphone']) if (parameters.get(device) === '0') element(`with-${device}`).checked = false;
-  element('token').addEventListener('input', ({ target }) => (element('room').value = claims(target.value).room ?? ''));
+  const showClaims = () => {
+    const { room, name } = claims(element('token').value);
+    element('room').value = room ?? '';
+    element('name').value ||= name ?? '';
+  };
+  showClaims();
+  element('token').addEventListener('input', showClaims);
   element('join').addEventListener('submit', (event) => {
     event.preventDefault();
-    join().catch((error) => (element('join-error').textContent = error.message));
+    if (!call) join();
   });
   if (parameters.get('join') === '1') element('join').requestSubmit();
 }
@@ -42,19 +52,54 @@ async function join() {
   const name = element('name').value.trim();
   localStorage.setItem('segue.name', name);
   element('join-error').textContent = '';
-  const media = await capture(element('with-camera').checked, element('with-microphone').checked);
+  element('notice').hidden = true;
   const url = new URL('/v1/connect', location.href);
   url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
-  room = new Room({ url, token: element('token').value.trim(), name, policy: parameters.get('policy') ?? undefined });
-  window.segue = room;
+  const room = new Room({ url, token: element('token').value.trim(), name, policy: parameters.get('policy') ?? undefined });
+  call = { room, tracks: {} };
+  let media = [];
+  try {
+    media = await capture(element('with-camera').checked, element('with-microphone').checked);
+    await room.connect();
+  } catch (error) {
+    media.forEach((track) => track.stop());
+    leave();
+    element('join-error').textContent = error.message;
+    return;
+  }
+  enter(room);
+  for (const track of media) await publish(track);
+}
+
+function enter(room) {
+  call.tiles = new Tiles(element('tiles'), room);
+  call.stats = new Stats();
+  call.timer = setInterval(() => measure(call), STATS_MS);
   listen(room);
-  await room.connect();
+  window.segue = room;
   element('lobby').hidden = true;
   element('call').hidden = false;
   element('title').textContent = room.name;
-  for (const track of media) await publish(track);
+  element('copy').hidden = Boolean(claims(element('token').value).sub);
   redraw();
 }
+
+// Back to the lobby. `notice` says why, where it was not our wish.
+function leave(notice) {
+  const { room, tiles, timer } = call;
+  call = null;
+  for (const { media } of room.tracks.values()) media.stop();
+  room.leave();
+  clearInterval(timer);
+  tiles?.close();
+  element('messages').replaceChildren();
+  element('call').hidden = true;
+  element('lobby').hidden = false;
+  element('notice').hidden = !notice;
+  element('notice').textContent = notice ?? '';
+}
+
+// --------------------------------------------------------------------------------------------------------- what we send
 
 // What the person allowed; a missing device is said, and the call goes on without it.
 async function capture(camera, microphone) {
@@ -64,7 +109,8 @@ async function capture(camera, microphone) {
     const stream = await navigator.mediaDevices.getUserMedia({ video: camera && CAMERA, audio: microphone });
     return stream.getTracks();
   } catch (error) {
-    toast(`no camera or microphone (${error.message}): you join without`);
+    if (camera && microphone) return [...(await capture(true, false)), ...(await capture(false, true))];
+    toast(`no ${camera ? 'camera' : 'microphone'} (${error.message}): you join without`);
     return [];
   }
 }
@@ -78,69 +124,100 @@ async function publish(media) {
     height: Math.round(height / by),
     max_kbps: maxBitrate / 1000,
   }));
-  const track = await room.publish(media, {
+  const about = {
     kind: video ? Kind.VIDEO : Kind.AUDIO,
     source: video ? Source.CAMERA : Source.MICROPHONE,
     encodings: video ? encodings : [],
-  });
-  own[video ? 'video' : 'audio'] = track.id;
+  };
+  try {
+    const track = await call.room.publish(media, about);
+    call.tracks[video ? 'video' : 'audio'] = track.id;
+  } catch (error) {
+    // Whoever may only watch stays and watches.
+    media.stop();
+    toast(error.message);
+  }
+}
+
+function stopSharing() {
+  const { room, tracks } = call;
+  room.tracks.get(tracks.screen)?.media.stop();
+  room.unpublish(tracks.screen);
+  tracks.screen = null;
+  redraw();
 }
 
 async function toggleShare() {
-  if (own.screen) {
-    room.tracks.get(own.screen)?.media.stop();
-    room.unpublish(own.screen);
-    own.screen = null;
-    return;
-  }
-  const stream = await navigator.mediaDevices.getDisplayMedia({ video: { frameRate: { ideal: 15 } }, audio: false });
+  if (call.tracks.screen) return stopSharing();
+  if (!navigator.mediaDevices?.getDisplayMedia) throw new Error('this browser cannot share a screen');
+  const stream = await navigator.mediaDevices.getDisplayMedia({ video: { frameRate: { ideal: SCREEN_FRAME_RATE } }, audio: false });
   const [media] = stream.getVideoTracks();
   media.contentHint = 'detail';
   const { width = 1280, height = 720 } = media.getSettings();
-  const track = await room.publish(media, { kind: Kind.VIDEO, source: Source.SCREEN, encodings: [{ rid: 'f', width, height, max_kbps: 1500 }] });
-  own.screen = track.id;
-  media.onended = () => own.screen && toggleShare();
+  const encodings = [{ rid: 'f', width, height, max_kbps: SCREEN_KBPS }];
+  const track = await call.room.publish(media, { kind: Kind.VIDEO, source: Source.SCREEN, encodings }).catch((error) => {
+    media.stop();
+    throw error;
+  });
+  call.tracks.screen = track.id;
+  media.onended = () => call?.tracks.screen === track.id && stopSharing();
+  redraw();
 }
 
 function toggleMuted(which) {
-  const entry = room.tracks.get(own[which]);
+  const { room, tracks } = call;
+  const entry = room.tracks.get(tracks[which]);
   if (!entry) return toast(`you joined without a ${which === 'audio' ? 'microphone' : 'camera'}`);
-  room.setMuted(own[which], !entry.track.muted);
+  room.setMuted(tracks[which], !entry.track.muted);
 }
 
-function listen(call) {
-  const tiles = new Tiles(element('tiles'), call);
-  const stats = new Stats();
-  call.addEventListener('changed', () => {
-    tiles.draw();
-    redraw();
+// ---------------------------------------------------------------------------------------------------------- what we show
+
+function listen(room) {
+  const current = (handle) => ({ detail }) => call?.room === room && handle(detail);
+  const on = (name, handle) => room.addEventListener(name, current(handle));
+  on('changed', redraw);
+  on('topology', ({ from, to, reason }) => toast(`${from.toLowerCase()} → ${to.toLowerCase()}: ${reason}`));
+  on('error', ({ message }) => toast(message));
+  on('goodbye', ({ message, retry_after_ms: retry }) => (retry ? toast(message) : leave(message || 'the call ended')));
+  on('closed', leave);
+  on('data', ({ topic, from, bytes }) => topic === 'chat' && said(from, new TextDecoder().decode(bytes)));
+  on('speakers', (speakers) => call.tiles.speaking(new Set(speakers.map(({ participant }) => participant))));
+  on('renumbered', (ids) => {
+    for (const [what, id] of Object.entries(call.tracks)) if (ids.has(id)) call.tracks[what] = ids.get(id);
   });
-  call.addEventListener('topology', ({ detail }) => toast(`${detail.from.toLowerCase()} → ${detail.to.toLowerCase()}: ${detail.reason}`));
-  call.addEventListener('error', ({ detail }) => toast(detail.message));
-  call.addEventListener('goodbye', ({ detail }) => toast(detail.message || 'the call ended'));
-  call.addEventListener('data', ({ detail }) => detail.topic === 'chat' && said(detail.from, new TextDecoder().decode(detail.bytes)));
-  call.addEventListener('speakers', ({ detail }) => tiles.speaking(new Set(detail.map(({ participant }) => participant))));
-  setInterval(async () => {
-    await stats.sample(call);
-    if (!element('stats').hidden && !element('side').hidden) drawStats(element('stats'), call, stats);
-    tiles.draw();
-  }, STATS_MS);
+}
+
+async function measure({ room, stats }) {
+  await stats.sample(room);
+  if (call?.room !== room) return;
+  if (!element('stats').hidden && !element('side').hidden) drawStats(element('stats'), room, stats);
+  call.tiles.draw();
 }
 
 function redraw() {
-  const names = { [Topology.MESH]: 'direct calls', [Topology.MIXED]: 'mixed', [Topology.RELAYED]: 'through the relay' };
+  const { room, tiles, tracks } = call;
+  tiles.draw();
+  const names = { [Topology.MESH]: 'direct', [Topology.MIXED]: 'mixed', [Topology.RELAYED]: 'through the relay' };
+  element('topology').hidden = !room.participants.size;
   element('topology').textContent = names[room.topology];
   element('topology').className = `badge ${room.topology.toLowerCase()}`;
   element('state').textContent = room.state === 'connected' ? `${room.participants.size + 1} here` : `${room.state}…`;
   for (const [which, on, off] of [['audio', 'Mute', 'Unmute'], ['video', 'Stop camera', 'Start camera']]) {
-    const muted = Boolean(room.tracks.get(own[which])?.track.muted);
-    element(`mute-${which}`).textContent = muted ? off : on;
-    element(`mute-${which}`).setAttribute('aria-pressed', muted);
+    label(`mute-${which}`, on, off, Boolean(room.tracks.get(tracks[which])?.track.muted));
   }
-  element('share').textContent = own.screen ? 'Stop sharing' : 'Share screen';
+  label('share', 'Share screen', 'Stop sharing', Boolean(tracks.screen));
+}
+
+function label(id, off, on, pressed) {
+  const text = pressed ? on : off;
+  element(id).querySelector('span').textContent = text;
+  element(id).setAttribute('aria-pressed', pressed);
+  element(id).title = text;
 }
 
 function said(from, text) {
+  const { room } = call;
   const item = document.createElement('li');
   const who = document.createElement('b');
   const other = room.participants.get(from);
@@ -149,6 +226,17 @@ function said(from, text) {
   element('messages').append(item);
   item.scrollIntoView();
   if (element('side').hidden) toast(`${who.textContent}: ${text}`);
+}
+
+function say(text) {
+  const { room } = call;
+  try {
+    room.sendData('chat', new TextEncoder().encode(text));
+    said(room.self.id, text);
+    element('text').value = '';
+  } catch (error) {
+    toast(error.message);
+  }
 }
 
 let toastTimer;
@@ -166,31 +254,38 @@ function showTab(name) {
   }
 }
 
+async function copyLink() {
+  const link = new URL('/', location.href);
+  link.hash = new URLSearchParams({ token: element('token').value.trim() });
+  try {
+    await navigator.clipboard.writeText(link.href);
+    toast('link copied: everybody who has it may come');
+  } catch {
+    toast(link.href);
+  }
+}
+
 function wireButtons() {
   element('mute-audio').onclick = () => toggleMuted('audio');
   element('mute-video').onclick = () => toggleMuted('video');
-  element('share').onclick = () => toggleShare().catch((error) => toast(error.message));
-  element('toggle-side').onclick = () => (element('side').hidden = !element('side').hidden);
+  // Whoever closes the browser's own dialogue does not want to hear of it.
+  element('share').onclick = () => toggleShare().catch((error) => error.name !== 'NotAllowedError' && toast(error.message));
+  element('toggle-side').onclick = () => {
+    element('side').hidden = !element('side').hidden;
+    element('toggle-side').setAttribute('aria-pressed', !element('side').hidden);
+  };
   element('tab-chat').onclick = () => showTab('chat');
   element('tab-stats').onclick = () => showTab('stats');
-  element('copy').onclick = () => navigator.clipboard.writeText(location.href).then(() => toast('link copied'), () => toast(location.href));
-  element('leave').onclick = () => {
-    room.leave();
-    location.hash = '';
-    setTimeout(() => location.reload(), 200);
-  };
+  element('copy').onclick = copyLink;
+  element('leave').onclick = () => leave();
   element('say').onsubmit = (event) => {
     event.preventDefault();
     const text = element('text').value.trim();
-    if (!text) return;
-    try {
-      room.sendData('chat', new TextEncoder().encode(text));
-      said(room.self.id, text);
-      element('text').value = '';
-    } catch (error) {
-      toast(error.message);
-    }
+    if (text) say(text);
   };
+  addEventListener('pagehide', () => call?.room.leave());
+  // A page that comes back from the browser's cache has no call any more.
+  addEventListener('pageshow', ({ persisted }) => persisted && location.reload());
 }
 
 wireButtons();

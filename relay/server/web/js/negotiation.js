@@ -18,6 +18,7 @@ export class Negotiation {
   #theirs = 0;
   #answer = null;
   #held = [];
+  #taking = Promise.resolve();
 
   // `send.description({kind, sdp, generation})` and `send.candidate(candidate)` carry to the other side. `starts`: the first offer is
   // ours. Two first offers must not cross: Chromium refuses the data channels for good once it has taken back the offer that named them.
@@ -56,7 +57,14 @@ export class Negotiation {
   }
 
   // Resolves with whether the description was taken: offers that cross ours, and what is late or repeated, are not.
-  async handleDescription({ kind, sdp, generation }) {
+  // One after the other: what was said first must not be done last.
+  handleDescription(description) {
+    const taken = this.#taking.then(() => this.#take(description));
+    this.#taking = taken.catch(() => {});
+    return taken;
+  }
+
+  async #take({ kind, sdp, generation }) {
     const offer = kind === Sdp.OFFER;
     if (offer && generation <= this.#theirs) {
       // Asked again: the answer was lost.

@@ -1,6 +1,7 @@
 // The two transports to the relay: the publisher (we offer) and the subscriber (the relay offers).
 
-import { Negotiation, preferH264 } from './negotiation.js';
+import { Negotiation } from './negotiation.js';
+import { Senders } from './senders.js';
 import { Kind, Link, Sdp, Source, Transport } from './wire.js';
 
 // Three encodings of a camera, as the SDK makes them: full, half and quarter size.
@@ -46,8 +47,7 @@ class RelayLeg extends EventTarget {
 
 // What we send through the relay. A sender is active only while an edge needs it.
 export class PublisherLeg extends RelayLeg {
-  #senders = new Map();
-  #active = false;
+  #senders = new Senders(this.pc);
 
   constructor(carrier, iceServers) {
     super(carrier, Transport.PUBLISHER, { iceServers, offers: true, starts: true, channels: true });
@@ -55,32 +55,19 @@ export class PublisherLeg extends RelayLeg {
 
   addTrack(track, media) {
     const camera = track.kind === Kind.VIDEO && track.source === Source.CAMERA;
-    const transceiver = this.pc.addTransceiver(media, {
-      direction: 'sendonly',
-      sendEncodings: camera ? CAMERA_ENCODINGS.map((encoding) => ({ ...encoding, active: this.#active })) : [{ active: this.#active }],
-    });
-    if (track.kind === Kind.VIDEO) preferH264(transceiver);
-    this.#senders.set(track.id, transceiver);
-  }
-
-  async replaceMedia(trackId, media) {
-    await this.#senders.get(trackId)?.sender.replaceTrack(media);
+    this.#senders.add(track, media, camera ? CAMERA_ENCODINGS : [{}]);
   }
 
   removeTrack(trackId) {
-    const transceiver = this.#senders.get(trackId);
-    this.#senders.delete(trackId);
-    transceiver?.stop();
-  }
-
-  tracks() {
-    return [...this.#senders].filter(([, { mid }]) => mid !== null).map(([track, { mid }]) => ({ mid, track }));
+    this.#senders.remove(trackId);
   }
 
   setActive(active) {
-    if (active === this.#active) return;
-    this.#active = active;
-    for (const { sender } of this.#senders.values()) setSenderActive(sender, active);
+    this.#senders.setActive(active);
+  }
+
+  tracks() {
+    return this.#senders.tracks();
   }
 }
 
@@ -108,16 +95,5 @@ export class SubscriberLeg extends RelayLeg {
   // The receiver that carries a track now, if any.
   receiver(trackId) {
     return this.pc.getTransceivers().find(({ mid }) => mid !== null && this.#slots.get(mid) === trackId)?.receiver ?? null;
-  }
-}
-
-export async function setSenderActive(sender, active) {
-  const parameters = sender.getParameters();
-  if (!parameters.encodings?.length) return;
-  for (const encoding of parameters.encodings) encoding.active = active;
-  try {
-    await sender.setParameters(parameters);
-  } catch (error) {
-    console.debug('setParameters', error.message);
   }
 }

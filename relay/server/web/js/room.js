@@ -12,7 +12,8 @@ const DIRECT_ROOM_MAX = 8;
 const SEEN_SIGNALS = 2048;
 
 // Events: `changed` (draw again), `topology` ({from, to, reason}), `data` ({from, topic, bytes}), `error` ({code, message}),
-// `state` (string), `goodbye` ({reason, message}).
+// `state` (string), `speakers` ([{participant, level}]), `renumbered` (Map of old to new ids of our tracks), and the two ways a call ends
+// without our wish: `goodbye` ({reason, message, retry_after_ms}) and `closed` (a sentence).
 export class Room extends EventTarget {
   participants = new Map();
   self = null;
@@ -48,10 +49,8 @@ export class Room extends EventTarget {
   }
 
   leave() {
-    this.carrier.send('leave', { reason: Leave.LEFT });
-    clearInterval(this.timer);
-    this.reliable.close();
-    setTimeout(() => this.#close(), 100);
+    if (this.self) this.carrier.send('leave', { reason: Leave.LEFT });
+    this.#close();
   }
 
   // Publishes a MediaStreamTrack; resolves with the track the room knows.
@@ -188,7 +187,9 @@ export class Room extends EventTarget {
   async #republish() {
     const held = [...this.tracks.values()];
     this.tracks.clear();
-    for (const { track, media } of held) await this.publish(media, track);
+    const ids = new Map();
+    for (const { track, media } of held) ids.set(track.id, (await this.publish(media, track)).id);
+    if (ids.size) this.#emit('renumbered', ids);
   }
 
   #addParticipant(participant) {
@@ -289,9 +290,9 @@ export class Room extends EventTarget {
   }
 
   #goodbye(goodbye) {
-    if (!goodbye.retry_after_ms) this.#close();
     if (!this.self) this.#joinPromise.reject(new Error(goodbye.message));
     this.#emit('goodbye', goodbye);
+    if (!goodbye.retry_after_ms) this.#close();
   }
 
   // ------------------------------------------------------------------------------------------------- other participants
@@ -347,11 +348,15 @@ export class Room extends EventTarget {
 
   #setState(state) {
     this.state = state;
+    if (state !== 'connected' && !this.self) this.#joinPromise.reject(new Error('the relay does not answer: try again in a moment'));
     this.#emit('state', state);
+    if (state === 'closed') this.#emit('closed', 'the connection to the relay was lost');
     this.changed();
   }
 
   #close() {
+    clearInterval(this.timer);
+    this.reliable.close();
     this.carrier.close();
     for (const id of [...this.participants.keys()]) this.#removeParticipant(id);
     this.publisher?.negotiation.close();

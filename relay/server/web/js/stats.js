@@ -87,9 +87,9 @@ export function drawStats(root, room, stats) {
 function plot(values, unit, colour) {
   const figure = document.createElement('figure');
   const last = values.at(-1) ?? 0;
-  const most = Math.max(...values, 1);
-  const points = values.map((value, index) => `${(index / (SAMPLES - 1)) * 300},${32 - (value / most) * 30}`).join(' ');
+  const most = Math.max(...values, 0);
+  const points = values.map((value, index) => `${(index / (SAMPLES - 1)) * 300},${32 - (value / Math.max(most, 1)) * 30}`).join(' ');
   figure.innerHTML = `<svg viewBox="0 0 300 34" preserveAspectRatio="none" aria-hidden="true"><polyline points="${points}" fill="none" stroke="${colour}" stroke-width="1.5"/></svg>` +
-    `<figcaption><span>${last.toFixed(last < 10 ? 1 : 0)} ${unit}</span><span>max ${most.toFixed(0)}</span></figcaption>`;
+    `<figcaption><span>${last.toFixed(last < 10 ? 1 : 0)} ${unit}</span><span>max ${most.toFixed(most < 10 ? 1 : 0)}</span></figcaption>`;
   return figure;
 }

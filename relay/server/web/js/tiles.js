@@ -1,15 +1,26 @@
 // The tiles: one for each participant's camera or initial, one more for each shared screen.
 
+import { inside, layout } from './layout.js';
 import { Kind, Path, Source } from './wire.js';
+
+// Tiles narrower than this say less.
+const SMALL = 260;
 
 export class Tiles {
   #root;
   #room;
   #tiles = new Map();
+  #resizes = new ResizeObserver(() => this.#arrange());
 
   constructor(root, room) {
     this.#root = root;
     this.#room = room;
+    this.#resizes.observe(root);
+  }
+
+  close() {
+    this.#resizes.disconnect();
+    this.#root.replaceChildren();
   }
 
   draw() {
@@ -22,7 +33,19 @@ export class Tiles {
       }
     }
     for (const view of wanted) this.#update(this.#tiles.get(view.key) ?? this.#create(view), view);
-    this.#root.style.setProperty('--columns', Math.ceil(Math.sqrt(wanted.length || 1)));
+    this.#arrange();
+  }
+
+  #arrange() {
+    const tiles = [...this.#tiles.values()];
+    const screens = tiles.filter(({ screen }) => screen);
+    const cameras = tiles.filter(({ screen }) => !screen);
+    const places = layout(inside(this.#root), screens.length, cameras.length);
+    for (const [index, { root }] of [...screens, ...cameras].entries()) {
+      const { x, y, width, height } = places[index];
+      Object.assign(root.style, { left: `${x}px`, top: `${y}px`, width: `${width}px`, height: `${height}px` });
+      root.classList.toggle('small', width < SMALL);
+    }
   }
 
   speaking(ids) {
@@ -38,7 +61,7 @@ export class Tiles {
     const base = { own: true, name: `${self?.name || self?.identity || 'you'} (you)`, muted, audio: null };
     return [
       { ...base, key: `${self?.id}/main`, video: cameras.find(({ track }) => !track.muted)?.media ?? null },
-      ...screens.map(({ track, media }) => ({ ...base, key: `${self?.id}/${track.id}`, video: media, screen: true })),
+      ...screens.map(({ track, media }) => ({ ...base, key: `${self?.id}/${track.id}`, name: 'your screen', muted: false, video: media, screen: true })),
     ];
   }
 
@@ -54,7 +77,7 @@ export class Tiles {
       { ...base, key: `${other.id}/main`, video: camera?.muted ? null : media(camera), audio: media(microphone), muted: Boolean(microphone?.muted) },
       ...tracks
         .filter((track) => track.source === Source.SCREEN)
-        .map((track) => ({ ...base, key: `${other.id}/${track.id}`, video: media(track), audio: media(find(Source.SCREEN_AUDIO)), screen: true })),
+        .map((track) => ({ ...base, key: `${other.id}/${track.id}`, name: `${base.name}'s screen`, video: media(track), audio: media(find(Source.SCREEN_AUDIO)), screen: true })),
     ];
   }
 
@@ -70,7 +93,7 @@ export class Tiles {
       '<span class="badge path" hidden></span><span class="plate"><span class="who"></span><span class="muted" hidden>muted</span></span>';
     this.#root.append(root);
     const part = (selector) => root.querySelector(selector);
-    const tile = { root, video: part('video'), audio: part('audio'), initial: part('.initial'), path: part('.path'), who: part('.who'), muted: part('.muted') };
+    const tile = { root, screen, video: part('video'), audio: part('audio'), initial: part('.initial'), path: part('.path'), who: part('.who'), muted: part('.muted') };
     this.#tiles.set(key, tile);
     return tile;
   }
