@@ -78,6 +78,42 @@
       new MediaStream([...(video ? camera(source) : []), ...(audio ? microphone(frequency) : [])]);
   }
 
+  // A screen to share: the page may change its mind about it like about a real one.
+  if (navigator.mediaDevices) {
+    navigator.mediaDevices.getDisplayMedia = async () => {
+      const canvas = Object.assign(document.createElement('canvas'), { width: 1280, height: 720 });
+      const context = canvas.getContext('2d');
+      let line = 0;
+      const draw = () => {
+        context.fillStyle = '#f4f1ea';
+        context.fillRect(0, 0, 1280, 720);
+        context.fillStyle = '#27313d';
+        context.font = '40px serif';
+        for (let row = 0; row < 12; row += 1) context.fillText(`${line + row}  what one reads over somebody's shoulder`, 60, 80 + row * 54);
+        line += 1;
+      };
+      draw();
+      setInterval(draw, 500);
+      return canvas.captureStream(10);
+    };
+  }
+
+  function join(name) {
+    document.getElementById('name').value = name;
+    document.getElementById('join').requestSubmit();
+  }
+
+  function say(text) {
+    document.getElementById('text').value = text;
+    document.getElementById('say').requestSubmit();
+  }
+
+  // What others said that begins so.
+  function heard(beginning) {
+    const all = [...document.querySelectorAll('#messages li')].filter((item) => item.firstChild.textContent !== 'you');
+    return all.map((item) => item.lastChild.textContent).filter((text) => text.startsWith(beginning));
+  }
+
   function look(video) {
     const { videoWidth: width, videoHeight: height } = video;
     if (!width || video.hidden) return null;
@@ -150,7 +186,7 @@
     return flowing;
   }
 
-  async function pairs(pc = window.segue.publisher.pc) {
+  async function pairs(pc) {
     const report = await pc.getStats();
     const told = (id) => { const { address, port, protocol, candidateType } = report.get(id) ?? {}; return `${candidateType} ${protocol} ${address}:${port}`; };
     const all = [...report.values()];
@@ -176,5 +212,5 @@
   }
 
   const forget = () => ((seen = {}), true);
-  window.segueTest = { perceives, describe, forget, pairs };
+  window.segueTest = { join, say, heard, perceives, describe, forget };
 })();

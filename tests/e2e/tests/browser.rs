@@ -3,17 +3,21 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use segue::{IceOptions, Topology};
+use segue::{IceOptions, Reliability, Topology};
 use segue_codec::source::tone_frequency;
 use segue_e2e::chromium::{Browser, Tab};
 use segue_e2e::guest::{Guest, Joining, NAMES};
 use segue_e2e::log::{picture_source, tone_index};
 use segue_e2e::{TestRelay, eventually};
+use segue_relay::{Claims, Grants};
 use serde_json::{Map, Value, json};
 
 /// How long anything may take in a page on a machine that encodes and decodes everything in software, beside other tests. Nothing here
 /// is about speed.
 const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Between two turns of a chat that goes on while the room changes.
+const CHAT_PAUSE: Duration = Duration::from_millis(150);
 
 /// New pictures and new windows of 100 ms of sound that count as seeing and hearing somebody.
 const ENOUGH: u64 = 15;
@@ -41,8 +45,7 @@ async fn open<'b>(browser: &'b Browser, url: &str, cast: u16) -> Tab<'b> {
 async fn join<'b>(browser: &'b Browser, relay: &TestRelay, room: &str, cast: u16) -> Tab<'b> {
     let name = NAMES[usize::from(cast)];
     let tab = open(browser, &format!("{}/#token={}", relay.relay().page_url(), relay.token(room, name)), cast).await;
-    let join = format!("document.getElementById('name').value = '{name}'; document.getElementById('join').requestSubmit()");
-    tab.evaluate(&join).await;
+    tab.evaluate(&format!("segueTest.join('{name}')")).await;
     tab.wait_for("!document.getElementById('call').hidden", PATIENCE, "document.getElementById('join-error').textContent")
         .await;
     tab
@@ -106,6 +109,39 @@ impl<'b> Call<'b> {
         self.tabs[0].screenshot(&picture(name)).await;
     }
 
+    /// Everybody says something, again and again: from the tabs by the page's own form.
+    async fn chat(&self, turns: std::ops::Range<u32>) {
+        for turn in turns {
+            for (tab, name) in self.tabs.iter().zip(NAMES) {
+                tab.evaluate(&format!("segueTest.say('{name} {turn}')")).await;
+            }
+            let text = format!("{} {turn}", NAMES[2]).into_bytes();
+            self.guest.room.send_data("chat", text, Reliability::Reliable).await.expect("taken");
+            tokio::time::sleep(CHAT_PAUSE).await;
+        }
+    }
+
+    /// Everything that was said in so many turns has come to everybody, once and in order.
+    async fn assert_chat(&self, turns: u32) {
+        let said = |cast: usize| (0..turns).map(|turn| format!("{} {turn}", NAMES[cast])).collect::<Vec<_>>();
+        for (tab, others) in self.tabs.iter().zip([[1, 2], [0, 2]]) {
+            for cast in others {
+                let heard = format!("JSON.stringify(segueTest.heard('{} '))", NAMES[cast]);
+                let all = format!("segueTest.heard('{} ').length >= {turns}", NAMES[cast]);
+                tab.wait_for(&all, PATIENCE, &heard).await;
+                let heard = tab.evaluate(&heard).await;
+                assert_eq!(heard.as_str(), Some(json!(said(cast)).to_string().as_str()));
+            }
+        }
+        let heard = |cast: usize| -> Vec<String> {
+            let all = self.guest.log.messages("chat", Reliability::Reliable);
+            let all = all.iter().map(|text| String::from_utf8_lossy(text).into_owned());
+            all.filter(|text| text.starts_with(NAMES[cast])).collect()
+        };
+        eventually("the chat at the SDK", || [0, 1].into_iter().map(heard).find(|heard| heard.len() < turns as usize)).await;
+        assert_eq!([0, 1].map(heard), [0, 1].map(said));
+    }
+
     /// Nobody's page has anything to complain about.
     fn assert_quiet(&self) {
         for tab in &self.tabs {
@@ -147,4 +183,117 @@ async fn browsers_and_the_sdk_perceive_each_other_through_the_relay() {
     call.everybody_perceives_everybody("relayed").await;
     call.screenshot("relayed").await;
     call.assert_quiet();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn browsers_stay_in_the_call_when_it_grows_into_the_relay_and_comes_back() {
+    let relay = TestRelay::start().await;
+    let browser = Browser::start("handover").await;
+    let call = Call::start(&browser, &relay, "handover").await;
+    call.everybody_perceives_everybody("direct").await;
+    call.chat(0..5).await;
+    let fourth = Guest::join(&relay, "handover", NAMES[3]).await;
+    fourth.publish().await;
+    // One more than a mesh holds; the room goes back when it is smaller than what a mesh holds.
+    let fifth = Guest::join(&relay, "handover", NAMES[4]).await;
+    call.chat(5..30).await;
+    call.topology_is(Topology::Relayed).await;
+    call.everybody_perceives_everybody("relayed").await;
+    call.screenshot("handover").await;
+    fourth.leave().await;
+    fifth.leave().await;
+    call.chat(30..55).await;
+    call.topology_is(Topology::Mesh).await;
+    call.everybody_perceives_everybody("direct").await;
+    call.assert_chat(55).await;
+    call.assert_quiet();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tabs_that_come_at_once_see_each_other() {
+    let relay = TestRelay::start().await;
+    let browser = Browser::start("at-once").await;
+    for round in 0..5 {
+        let link = relay.relay().link(&format!("garden-{round}")).expect("a link");
+        let tabs = [open(&browser, &link, 0).await, open(&browser, &link, 1).await];
+        // Nobody waits for the other: first offers, tracks and paths of both cross.
+        for (tab, name) in tabs.iter().zip(NAMES) {
+            tab.evaluate(&format!("segueTest.join('{name}')")).await;
+        }
+        for tab in &tabs {
+            tab.wait_for("document.querySelector('.tile[data-participant] video')?.videoWidth > 0", PATIENCE, DESCRIBE).await;
+        }
+        for tab in &tabs {
+            tab.evaluate("document.getElementById('leave').click()").await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_browser_needs_nothing_but_the_link() {
+    let relay = TestRelay::start().await;
+    let browser = Browser::start("link").await;
+    let link = relay.relay().link("garden").expect("a link");
+    let [ada, bob] = [open(&browser, &link, 0).await, open(&browser, &link, 1).await];
+    for (tab, name) in [(&ada, "Ada"), (&bob, "Bob")] {
+        assert_eq!(tab.evaluate("document.getElementById('room').value").await, "garden");
+        tab.evaluate(&format!("segueTest.join('{name}')")).await;
+    }
+    let others_tile = |what: &str| format!("document.querySelector('.tile[data-participant]{what}')");
+    ada.wait_for(&format!("{}?.textContent.includes('Bob')", others_tile("")), PATIENCE, DESCRIBE).await;
+    ada.wait_for(&format!("{}?.videoWidth > 0", others_tile(" video")), PATIENCE, DESCRIBE).await;
+
+    bob.evaluate("document.getElementById('mute-audio').click()").await;
+    ada.wait_for(&format!("!{}.hidden", others_tile(" .muted")), PATIENCE, DESCRIBE).await;
+    bob.evaluate("document.getElementById('share').click()").await;
+    ada.wait_for(&format!("{}?.videoWidth > 0", others_tile(".screen video")), PATIENCE, DESCRIBE).await;
+    ada.evaluate("document.getElementById('toggle-side').click()").await;
+    ada.evaluate("segueTest.say('Is that the garden?')").await;
+    bob.wait_for("segueTest.heard('Is that').length", PATIENCE, DESCRIBE).await;
+    ada.screenshot(&picture("screen")).await;
+    ada.evaluate("document.getElementById('tab-stats').click()").await;
+    ada.wait_for("document.querySelector('#stats polyline')?.points.length > 3", PATIENCE, DESCRIBE).await;
+    ada.screenshot(&picture("paths")).await;
+    bob.evaluate("document.getElementById('share').click()").await;
+    ada.wait_for(&format!("!{}", others_tile(".screen")), PATIENCE, DESCRIBE).await;
+    bob.evaluate("document.getElementById('share').click()").await;
+    ada.wait_for(&format!("{}?.videoWidth > 0", others_tile(".screen video")), PATIENCE, DESCRIBE).await;
+    ada.evaluate("document.getElementById('toggle-side').click()").await;
+    ada.resize(390, 800).await;
+    ada.screenshot(&picture("narrow")).await;
+
+    bob.evaluate("document.getElementById('leave').click()").await;
+    ada.wait_for(&format!("!{}", others_tile("")), PATIENCE, DESCRIBE).await;
+    assert_eq!(bob.evaluate("document.getElementById('call').hidden").await, true);
+    // And back again, without the link being opened anew.
+    bob.evaluate("segueTest.join('Bob')").await;
+    ada.wait_for(&format!("{}?.videoWidth > 0", others_tile(" video")), PATIENCE, DESCRIBE).await;
+    assert_eq!([ada.complaints(), bob.complaints()].concat(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_browser_says_why_it_is_not_in_the_call() {
+    let relay = TestRelay::start().await;
+    let browser = Browser::start("refused").await;
+    let page = relay.relay().page_url();
+    let with = |token: &str| format!("{page}/#token={token}");
+    let mut expired = Claims::new("door", "ada", Grants::default(), 1);
+    expired.exp = 1_000_000_000;
+    let late = open(&browser, &with(&relay.token_with(expired)), 0).await;
+    late.evaluate("segueTest.join('Ada')").await;
+    let why = "document.getElementById('join-error').textContent";
+    late.wait_for(&format!("{why}.includes('expired')"), PATIENCE, why).await;
+    late.screenshot(&picture("lobby")).await;
+
+    let token = relay.token("door", "ada");
+    let first = open(&browser, &with(&token), 0).await;
+    first.evaluate("segueTest.join('Ada')").await;
+    first.wait_for("!document.getElementById('call').hidden", PATIENCE, why).await;
+    let second = open(&browser, &with(&token), 0).await;
+    second.evaluate("segueTest.join('Ada')").await;
+    second.wait_for("!document.getElementById('call').hidden", PATIENCE, why).await;
+    let notice = "document.getElementById('notice').textContent";
+    first.wait_for(&format!("!document.getElementById('lobby').hidden && {notice}"), PATIENCE, notice).await;
+    first.screenshot(&picture("replaced")).await;
+    assert_eq!(second.evaluate("document.getElementById('call').hidden").await, false);
 }
