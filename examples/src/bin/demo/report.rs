@@ -14,7 +14,7 @@ const BOTTOM: f64 = 22.0;
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;background:#0f1216;color:#e8edf3}\
 h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem}svg{width:100%;background:#181d24;border-radius:10px}\
-svg text{fill:#93a0b0;font-size:11px}table{border-collapse:collapse;width:100%}td,th{padding:.3rem .6rem;text-align:left;border-bottom:1px solid #2a323d}\
+svg text{fill:#93a0b0;font-size:11px}table{border-collapse:collapse;width:100%}td,th{padding:.3rem .6rem;text-align:left;border-bottom:1px solid #2a323d;vertical-align:top}th{width:22rem;font-weight:500;color:#93a0b0}\
 .legend span{margin-right:1rem;white-space:nowrap}.legend i{display:inline-block;width:.8em;height:.8em;border-radius:2px;margin-right:.3em}";
 
 /// Writes the report of a finished demo.
