@@ -19,7 +19,7 @@ const EXPECTED_LOSS: u8 = 10;
 
 /// Rates of voice, by number of channels.
 const MONO_RATE: DataRate = DataRate::kbps(32);
-const STEREO_RATE: DataRate = DataRate::kbps(64);
+pub(crate) const STEREO_RATE: DataRate = DataRate::kbps(64);
 
 /// A frame of a source, for the room's task.
 #[derive(Debug)]
@@ -53,6 +53,7 @@ struct FeedShared {
 struct Controls {
     keyframes: Vec<EncodingId>,
     active: Vec<(EncodingId, bool)>,
+    rates: Vec<(EncodingId, DataRate)>,
     muted: bool,
 }
 
@@ -118,6 +119,13 @@ impl Feed {
         let mut controls = self.shared.controls();
         controls.active.retain(|(other, _)| *other != encoding);
         controls.active.push((encoding, active));
+    }
+
+    /// What an encoding makes from the next frame on. Frames that come encoded are as they are.
+    pub(crate) fn set_rate(&self, encoding: EncodingId, rate: DataRate) {
+        let mut controls = self.shared.controls();
+        controls.rates.retain(|(other, _)| *other != encoding);
+        controls.rates.push((encoding, rate));
     }
 
     /// Nothing is encoded while muted.
@@ -211,6 +219,9 @@ fn steer(encoder: &mut dyn VideoEncoder, shared: &FeedShared) -> bool {
     let mut controls = shared.controls();
     for (encoding, active) in controls.active.drain(..) {
         encoder.set_active(encoding, active);
+    }
+    for (encoding, rate) in controls.rates.drain(..) {
+        encoder.set_rate(encoding, rate);
     }
     for encoding in controls.keyframes.drain(..) {
         encoder.request_keyframe(encoding);

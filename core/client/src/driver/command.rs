@@ -18,6 +18,7 @@ use crate::net::signalling::Connection;
 
 impl Driver {
     pub(super) fn execute(&mut self, now: Instant, command: Command) {
+        self.routes_changed = true;
         match command {
             Command::ConnectServer => self.connect_server(),
             Command::DisconnectServer => {
@@ -141,6 +142,7 @@ impl Driver {
     fn close_leg(&mut self, key: LegKey) {
         if let Some(leg) = self.legs.remove(&key) {
             self.receiver.remove_leg(leg.id());
+            self.uplink.remove_leg(crate::clock::now(), leg.id());
         }
     }
 
@@ -156,6 +158,7 @@ impl Driver {
     pub(super) fn handle_link(&mut self, now: Instant, input: LinkInput) {
         let Some(key) = self.leg_of(input.link) else { return };
         let Some(leg) = self.legs.get_mut(&key) else { return };
+        self.routes_changed = true;
         let event = match input.event {
             LinkEvent::LocalDescription { kind, sdp, generation } => {
                 let tracks = leg.read_local(&sdp, kind == LinkSdpKind::Answer);

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use segue_media::bwe::{ProbeCluster, Uplink};
+use segue_media::feedback::PacketResult;
 use segue_media::heartbeat::{HeartbeatEvent, Heartbeats};
 use segue_media::leg::{
     PayloadKind, PayloadMap, RecvLeg, RecvLegConfig, RecvLegStats, SendLeg, SendLegConfig, SendLegEvent, SendLegStats,
@@ -12,7 +14,7 @@ use segue_media::leg::{
 use segue_media::merge::{Lacks, LegId};
 use segue_media::pacer::FixedRate;
 use segue_media::packet::{ExtensionMap, Label, MediaPacket, RtcpPacket, RtpPacket, parse_compound, write_compound};
-use segue_model::{EncodingId, Ssrc, TrackId, TrackKind};
+use segue_model::{DataRate, EncodingId, Ssrc, TrackId, TrackKind};
 use segue_session::peer::{RouteLeg, SectionPlan};
 use segue_session::sdp::{Description, Section as SdpSection, SectionKind};
 use segue_wire::proto;
@@ -354,6 +356,39 @@ impl Leg {
         };
         if let Err(error) = self.send.add_stream(stream) {
             tracing::warn!(%track, %error, "stream not added");
+        }
+    }
+
+    /// What is sent here while it is up: track, kind and the encodings it goes in.
+    pub(super) fn carried(&self) -> impl Iterator<Item = (TrackId, TrackKind, &[EncodingId])> {
+        self.routes.iter().filter(|_| self.up).map(|(track, (kind, route))| (*track, *kind, route.encodings.as_slice()))
+    }
+
+    /// Whether the other side reports what arrives.
+    pub(super) const fn reports(&self) -> bool {
+        self.extensions.transport_cc.is_some()
+    }
+
+    /// What the pacer spends from now on.
+    pub(super) const fn pace(&mut self, rate: DataRate) {
+        self.send.set_rate(rate);
+    }
+
+    /// Sends a probe from now on.
+    pub(super) fn probe(&mut self, now: Instant, cluster: ProbeCluster) {
+        self.send.start_probe(now, cluster);
+    }
+
+    /// Tells the budget what left and what became of it.
+    pub(super) fn account(&mut self, now: Instant, uplink: &mut Uplink) {
+        let id = self.setup.id;
+        if let Some(sent) = self.send.poll_sent() {
+            uplink.handle_sent(now, id, sent);
+        }
+        uplink.handle_waiting(id, self.send.waiting());
+        let results: Vec<PacketResult> = std::iter::from_fn(|| self.send.poll_result()).collect();
+        if !results.is_empty() {
+            uplink.handle_feedback(now, id, &results);
         }
     }
 

@@ -12,14 +12,16 @@ mod publish;
 mod request;
 mod seed;
 mod stats;
+mod uplink;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use segue_media::bwe::{EstimatorConfig, Uplink};
 use segue_media::leg::WallClock;
 use segue_media::receiver::Receiver;
-use segue_model::{ParticipantId, TrackId};
+use segue_model::{DataRate, ParticipantId, TrackId};
 use segue_session::peer::{CarrierState, LegKey, PeerConfig, PeerMachine};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep_until;
@@ -64,6 +66,9 @@ const MAX_SLEEP: Duration = Duration::from_millis(500);
 
 /// Age at which the application's view of paths is renewed.
 const PATHS_INTERVAL: Duration = Duration::from_millis(250);
+
+/// What an uplink nobody has measured is thought to bear: a small picture and voice to a few people. Probes find more within a second.
+const START_RATE: DataRate = DataRate::kbps(1_500);
 
 /// What this SDK says it is.
 const CLIENT: &str = concat!("segue-rust/", env!("CARGO_PKG_VERSION"));
@@ -122,6 +127,9 @@ struct Driver {
     attempt: u64,
     legs: BTreeMap<LegKey, Leg>,
     next_link: u64,
+    uplink: Uplink,
+    /// What legs carry may have changed.
+    routes_changed: bool,
     publications: BTreeMap<TrackId, Publication>,
     pending: BTreeMap<u32, Pending>,
     remotes: BTreeMap<TrackId, Remote>,
@@ -180,6 +188,8 @@ impl Driver {
             attempt: 0,
             legs: BTreeMap::new(),
             next_link: 0,
+            uplink: Uplink::new(EstimatorConfig { start: START_RATE, ..EstimatorConfig::default() }),
+            routes_changed: false,
             publications: BTreeMap::new(),
             pending: BTreeMap::new(),
             remotes: BTreeMap::new(),
@@ -260,6 +270,7 @@ impl Driver {
             self.receiver.handle_timeout(now);
         }
         self.handle_leg_timeouts(now);
+        self.uplink.handle_timeout(now);
         self.pull_audio(now);
         self.send_probes(now);
         if self.leave_by.is_some_and(|at| at <= now) {
@@ -288,6 +299,7 @@ impl Driver {
             }
             busy |= self.drain_receiver(now);
             busy |= self.drain_legs(now);
+            busy |= self.drain_uplink(now);
             if !busy {
                 break;
             }
@@ -302,9 +314,10 @@ impl Driver {
     fn deadline(&self, now: Instant) -> Instant {
         let latest = now + MAX_SLEEP;
         let machines = [self.machine.poll_timeout(), self.receiver.poll_timeout(), self.next_pull, self.leave_by, self.join_by];
+        let machines = machines.into_iter().chain([self.uplink.poll_timeout()]);
         let probes = self.publications.values().filter_map(Publication::poll_timeout);
         let legs = self.legs.values().filter_map(Leg::poll_timeout);
-        machines.into_iter().flatten().chain(probes).chain(legs).fold(latest, Instant::min)
+        machines.flatten().chain(probes).chain(legs).fold(latest, Instant::min)
     }
 
     fn handle_signalling(&mut self, now: Instant, input: SignallingInput) {

@@ -5,15 +5,18 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
 use segue_media::source::{ProbeTimer, SourceSender};
-use segue_model::{EncodingId, TrackId, TrackKind};
+use segue_model::{DataRate, EncodingId, TrackId, TrackKind};
 use segue_session::peer::{LegKey, RouteLeg, TrackInfo};
 use tokio::sync::oneshot;
 
 use super::Driver;
 use super::meter::Meter;
-use crate::codec::{Encoded, Feed};
+use crate::codec::{Encoded, Feed, STEREO_RATE};
 use crate::error::Error;
 use crate::source::LocalTrack;
+
+/// Taken for a picture whose source does not say what it makes.
+const UNSAID: DataRate = DataRate::kbps(2_500);
 
 /// Numbers publications over all rooms of the process, because a source may be published in another one later.
 static SOURCES: AtomicU64 = AtomicU64::new(1);
@@ -31,6 +34,8 @@ pub(super) struct Publication {
     pub(super) id: Arc<AtomicU32>,
     pub(super) kind: TrackKind,
     pub(super) encodings: usize,
+    /// What each encoding makes at most.
+    most: Vec<DataRate>,
     pub(super) feed: Feed,
     pub(super) rate: Meter,
     pub(super) frames: u64,
@@ -53,6 +58,17 @@ impl Publication {
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         self.probe.poll_timeout()
+    }
+
+    /// What an encoding makes at most, payload only.
+    pub(super) fn most(&self, encoding: EncodingId) -> DataRate {
+        match self.kind {
+            _ if self.muted => DataRate::ZERO,
+            TrackKind::Audio => STEREO_RATE,
+            TrackKind::Video => {
+                self.most.get(usize::from(encoding.0)).copied().filter(|most| *most > DataRate::ZERO).unwrap_or(UNSAID)
+            }
+        }
     }
 
     fn activate(&self) {
@@ -84,6 +100,7 @@ impl Driver {
             id: id.clone(),
             kind: track.kind,
             encodings: source.encodings().len(),
+            most: source.encodings().iter().map(|encoding| DataRate::kbps(u64::from(encoding.max_kbps))).collect(),
             feed,
             rate: Meter::default(),
             frames: 0,
@@ -95,6 +112,7 @@ impl Driver {
             probe: ProbeTimer::default(),
         };
         publication.activate();
+        self.routes_changed = true;
         self.publications.insert(track.id, publication);
         let _ = reply.send(Ok(id));
     }
@@ -116,6 +134,7 @@ impl Driver {
     }
 
     pub(super) fn end_publication(&mut self, track: TrackId) {
+        self.routes_changed = true;
         self.publications.remove(&track);
         for leg in self.legs.values_mut() {
             leg.remove_track(track);
@@ -125,6 +144,7 @@ impl Driver {
     pub(super) fn mute_publication(&mut self, now: Instant, track: TrackId, muted: bool) {
         let Some(publication) = self.publications.get_mut(&track) else { return };
         publication.muted = muted;
+        self.routes_changed = true;
         publication.feed.set_muted(muted);
         if !muted {
             // What was on screen before the pause is not what the first picture after it refers to.

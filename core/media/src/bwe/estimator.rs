@@ -7,7 +7,7 @@ use segue_model::{DataRate, DataSize};
 use crate::feedback::PacketResult;
 
 use super::control::{Bounds, Control};
-use super::prober::{ProbeCluster, ProbePath, ProbeView, Prober};
+use super::prober::{Outcome, ProbeCluster, ProbePath, ProbeView, Prober};
 use super::sense::{Sense, Signals};
 
 /// Media that sends less than this share of the rate does not fill it.
@@ -15,9 +15,6 @@ const LIMITED: f64 = 0.7;
 
 /// Share of losses up to which probes are corrected for what is lost anyway.
 const MAX_INHERENT: f64 = 0.3;
-
-/// Pacer against estimate.
-const PACING: f64 = 1.25;
 
 /// Nothing heard for this and twice the usual time: the rate goes down, again every such time.
 const SILENCE: Duration = Duration::from_millis(400);
@@ -65,6 +62,10 @@ pub struct Estimator {
     prober: Prober,
     signals: Signals,
     ceiling: DataRate,
+    /// A share of something common: never more than this.
+    grant: Option<DataRate>,
+    may_probe: bool,
+    outcome: Option<Outcome>,
     limited: bool,
     /// When silence is noticed next.
     silent_at: Option<Instant>,
@@ -82,6 +83,9 @@ impl Estimator {
             prober: Prober::default(),
             signals: Signals::default(),
             ceiling: config.most,
+            grant: None,
+            may_probe: true,
+            outcome: None,
             limited: false,
             silent_at: None,
         }
@@ -96,6 +100,34 @@ impl Estimator {
     /// More than this is of no use now: no probe looks for it.
     pub fn set_ceiling(&mut self, rate: DataRate) {
         self.ceiling = rate.min(self.config.most);
+    }
+
+    /// Sends no more than this, whatever the path bears: a share of what several legs have in common.
+    pub(super) const fn set_grant(&mut self, grant: Option<DataRate>) {
+        self.grant = grant;
+    }
+
+    /// Whether it may begin to probe: one leg at a time does.
+    pub(super) const fn set_may_probe(&mut self, may: bool) {
+        self.may_probe = may;
+    }
+
+    pub(super) const fn is_probing(&self) -> bool {
+        self.prober.is_flying()
+    }
+
+    pub(super) const fn signals(&self) -> &Signals {
+        &self.signals
+    }
+
+    /// What the path alone bears.
+    pub(super) fn own_rate(&self) -> DataRate {
+        self.control.rate()
+    }
+
+    /// What the latest probe said. Taken once.
+    pub(super) const fn poll_outcome(&mut self) -> Option<Outcome> {
+        self.outcome.take()
     }
 
     /// Notes a packet that leaves, of any kind; `size` as it will stand in its result.
@@ -126,6 +158,7 @@ impl Estimator {
         self.control.handle_signals(now, &self.signals, self.limited);
         for outcome in outcomes {
             self.control.handle_probe(outcome);
+            self.outcome = Some(outcome);
         }
         self.plan(now);
     }
@@ -135,11 +168,14 @@ impl Estimator {
     }
 
     fn plan(&mut self, now: Instant) {
+        if !self.may_probe && !self.prober.is_flying() {
+            return;
+        }
         let view = ProbeView {
-            rate: self.control.target(),
+            rate: self.grant.map_or(self.control.target(), |grant| grant.min(self.control.target())),
             ceiling: self.ceiling,
             queue: self.signals.queue,
-            limited: self.limited,
+            limited: self.signals.sent < self.rate() * LIMITED,
             before: self.control.before(),
             decreased_at: self.control.decreased_at(),
             path: self.probe_path(),
@@ -169,20 +205,14 @@ impl Estimator {
     /// What may be sent now, in bytes as results count them.
     #[must_use]
     pub fn rate(&self) -> DataRate {
-        self.control.rate()
-    }
-
-    /// What the pacer spends: a frame leaves somewhat faster than the next one comes.
-    #[must_use]
-    pub fn pacing_rate(&self) -> DataRate {
-        self.rate() * PACING
+        self.grant.map_or(self.control.rate(), |grant| grant.min(self.control.rate()))
     }
 
     /// What it thinks.
     #[must_use]
     pub fn stats(&self) -> EstimatorStats {
         EstimatorStats {
-            rate: self.control.rate(),
+            rate: self.rate(),
             target: self.control.target(),
             queue: self.signals.queue,
             loss: self.signals.loss,

@@ -1,5 +1,8 @@
 //! How much a path bears: the sender-side bandwidth estimator.
 //!
+//! [`Estimator`] looks after one leg, [`CoupledEstimator`] after all legs of a sender that share one uplink, [`Uplink`] divides
+//! that among what is sent.
+//!
 //! What became of every packet goes in ([`crate::feedback::PacketResult`]), a rate and probe clusters for the pacer come out.
 //!
 //! [`Estimator`] looks after one leg. Its parts: a gauge of the queue and a filter of its trend over groups of packets, the delivered
@@ -17,13 +20,18 @@
 
 mod capacity;
 mod control;
+mod coupled;
 mod delivered;
 mod estimator;
 mod loss;
 mod prober;
 mod queue;
 mod sense;
+mod share;
 mod trend;
+mod uplink;
 
+pub use coupled::{CoupledEstimator, LegNeed};
 pub use estimator::{Estimator, EstimatorConfig, EstimatorStats};
 pub use prober::{ClusterId, ProbeCluster};
+pub use uplink::{PACING, Uplink, UplinkOrder, UplinkStream};

@@ -157,6 +157,11 @@ impl Prober {
         self.ready.take()
     }
 
+    /// Whether a cluster is on its way.
+    pub(super) const fn is_flying(&self) -> bool {
+        self.flight.is_some()
+    }
+
     /// Takes what became of a packet; says what the cluster said when that is known.
     pub(super) fn handle_result(&mut self, result: &PacketResult, path: &ProbePath) -> Option<Outcome> {
         let flight = self.flight.as_mut()?;

@@ -110,6 +110,23 @@ fn conditions() -> Vec<Case> {
             &[measure("utilisation", What::Utilisation, 20.0, 60.0), measure("queue_p95_ms", What::QueueP95, 20.0, 60.0)],
         ),
         case("warm_start", Setup { flows: flow(FlowSpec { start_kbps: 1_800, ..FlowSpec::default() }), ..base() }, &steady),
+        case(
+            "three_legs",
+            Setup { flows: flow(FlowSpec { legs: 3, ..FlowSpec::default() }), ..setup(&[(0.0, 3_000)], 60.0) },
+            &steady,
+        ),
+        case(
+            "three_legs_against_one",
+            Setup {
+                flows: vec![FlowSpec { legs: 3, ..FlowSpec::default() }, FlowSpec::default()],
+                ..setup(&[(0.0, 3_000)], 90.0)
+            },
+            &[
+                measure("utilisation", What::Utilisation, 20.0, 90.0),
+                measure("queue_p95_ms", What::QueueP95, 20.0, 90.0),
+                measure("jain", What::Jain, 20.0, 90.0),
+            ],
+        ),
         case("start_too_high", Setup { flows: flow(FlowSpec { start_kbps: 4_000, ..FlowSpec::default() }), ..base() }, &steady),
     ]
 }

@@ -4,15 +4,15 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use segue_media::bwe::{Estimator, EstimatorConfig};
+use segue_media::bwe::{CoupledEstimator, EstimatorConfig, LegNeed, PACING};
 use segue_media::feedback::PacketResult;
 use segue_media::frame::EncodedFrame;
 use segue_media::leg::{PayloadMap, RecvLeg, RecvLegConfig, SendLeg, SendLegConfig, SendStream, WallClock};
-use segue_media::merge::Lacks;
+use segue_media::merge::{Lacks, LegId};
 use segue_media::pacer::FixedRate;
 use segue_media::packet::{ExtensionMap, RtcpPacket, RtpPacket};
 use segue_media::source::SourceSender;
-use segue_model::{DataRate, EncodingId, LayerId, MediaTime, NtpTime, Ssrc, TrackId, TrackKind};
+use segue_model::{DataRate, DataSize, EncodingId, LayerId, MediaTime, NtpTime, Ssrc, TrackId, TrackKind};
 
 use super::rng::Rng;
 
@@ -45,11 +45,13 @@ pub struct FlowSpec {
     pub max_kbps: u64,
     /// Estimate to begin with, in kbit/s.
     pub start_kbps: u64,
+    /// Receivers: each is sent a copy over a leg of its own.
+    pub legs: u32,
 }
 
 impl Default for FlowSpec {
     fn default() -> Self {
-        Self { active: vec![(0.0, f64::INFINITY)], delay_ms: 25.0, max_kbps: 50_000, start_kbps: 300 }
+        Self { active: vec![(0.0, f64::INFINITY)], delay_ms: 25.0, max_kbps: 50_000, start_kbps: 300, legs: 1 }
     }
 }
 
@@ -64,38 +66,35 @@ pub struct Sample {
 
 /// One flow.
 pub struct Flow {
-    pub spec: FlowSpec,
+    spec: FlowSpec,
     base: Instant,
     rng: Rng,
     source: SourceSender,
-    send: SendLeg,
-    recv: RecvLeg,
-    estimator: Estimator,
+    estimator: CoupledEstimator,
+    legs: Vec<Leg>,
     next_frame: Duration,
     frames: u64,
+    repair_credit: f64,
+    resent: u64,
+    useful: u64,
+}
+
+/// One transport and both its ends.
+struct Leg {
+    id: LegId,
+    send: SendLeg,
+    recv: RecvLeg,
     seen: BTreeSet<u32>,
     /// Feedback on its way back.
     back: VecDeque<(Duration, Vec<RtcpPacket>)>,
-    repair_credit: f64,
-    resent: u64,
-    pub useful: u64,
 }
 
-struct Everything;
-
-impl Lacks for Everything {
-    fn lacks(&self, _: TrackId, _: EncodingId, _: u32, _: u32) -> bool {
-        true
-    }
-}
-
-impl Flow {
-    pub fn new(base: Instant, number: u32, spec: FlowSpec, seed: u64) -> Self {
-        let mut rng = Rng::new(seed);
+impl Leg {
+    fn new(base: Instant, number: u32, spec: &FlowSpec, seed: u64) -> Self {
         let mut send = SendLeg::new(SendLegConfig {
             extensions: ExtensionMap::ours(),
             cname: "flow".to_owned(),
-            seed: rng.next(),
+            seed,
             rate: FixedRate(DataRate::kbps(spec.start_kbps)),
             clock: WallClock { at: base, ntp: NtpTime(3_900_000_000 << 32) },
         });
@@ -114,21 +113,41 @@ impl Flow {
         assert!(added.is_ok(), "the only stream is taken");
         let mut recv = RecvLeg::new(RecvLegConfig { ssrc: Ssrc(ssrc + 2), payloads: PayloadMap::ours() });
         recv.set_rtt(Duration::from_secs_f64(spec.delay_ms / 500.0));
+        Self { id: LegId(number), send, recv, seen: BTreeSet::new(), back: VecDeque::new() }
+    }
+
+    fn resent(&self) -> u64 {
+        self.send.stats().streams.iter().map(|(_, stats)| stats.resent).sum()
+    }
+}
+
+struct Everything;
+
+impl Lacks for Everything {
+    fn lacks(&self, _: TrackId, _: EncodingId, _: u32, _: u32) -> bool {
+        true
+    }
+}
+
+impl Flow {
+    pub fn new(base: Instant, spec: FlowSpec, seed: u64) -> Self {
+        let mut rng = Rng::new(seed);
+        let legs: Vec<Leg> = (0..spec.legs).map(|number| Leg::new(base, number, &spec, rng.next())).collect();
         let start = DataRate::kbps(spec.start_kbps);
-        let mut estimator = Estimator::new(EstimatorConfig { start, ..EstimatorConfig::default() });
-        estimator.set_ceiling(DataRate::kbps(spec.max_kbps) * 1.15);
+        let mut estimator = CoupledEstimator::new(EstimatorConfig { start, ..EstimatorConfig::default() });
+        for leg in &legs {
+            let need = LegNeed { audio: DataRate::ZERO, most: DataRate::kbps(spec.max_kbps), reports: true };
+            estimator.set_need(base, leg.id, need);
+        }
         Self {
             // Cameras of different people do not tick together.
             next_frame: Duration::from_micros(rng.next() % 33_333),
             rng,
             base,
             source: SourceSender::new(TRACK, TrackKind::Video, seed),
-            send,
-            recv,
             estimator,
+            legs,
             frames: 0,
-            seen: BTreeSet::new(),
-            back: VecDeque::new(),
             repair_credit: 0.0,
             resent: 0,
             useful: 0,
@@ -137,7 +156,8 @@ impl Flow {
     }
 
     pub fn sample(&self) -> Sample {
-        Sample { useful: self.useful, rate: self.estimator.rate().as_bps() }
+        let rate = self.legs.iter().map(|leg| self.estimator.rate(leg.id).as_bps()).sum();
+        Sample { useful: self.useful, rate }
     }
 
     fn instant(&self, now: Duration) -> Instant {
@@ -153,68 +173,70 @@ impl Flow {
         Duration::from_secs_f64(self.spec.delay_ms / 1e3)
     }
 
-    /// A packet has come.
-    pub fn handle_arrival(&mut self, now: Duration, packet: RtpPacket, bytes: u64) {
-        let mut received = self.recv.handle_rtp(self.instant(now), packet);
+    /// A packet has come over a leg.
+    pub fn handle_arrival(&mut self, now: Duration, leg: usize, packet: RtpPacket, bytes: u64) {
+        let at = self.instant(now);
+        let leg = &mut self.legs[leg];
+        let mut received = leg.recv.handle_rtp(at, packet);
         while let Some(media) = received {
-            if self.seen.insert(media.packet.origin.packet) {
+            if leg.seen.insert(media.packet.origin.packet) {
                 self.useful += bytes;
             }
-            received = self.recv.poll_received();
+            received = leg.recv.poll_received();
         }
     }
 
-    /// Lets time pass and sends what is due: `(bytes on the link, packet)` to `out`.
-    pub fn handle_timeout(&mut self, now: Duration, out: &mut Vec<(u64, RtpPacket)>) {
-        let at = self.instant(now);
-        self.handle_feedback(now);
-        self.recv.handle_timeout(at, &Everything);
-        while let Some(compound) = self.recv.poll_rtcp(at) {
-            self.back.push_back((now + self.delay(), compound));
+    /// Lets time pass and sends what is due: `(leg, bytes on the link, packet)` to `out`.
+    pub fn handle_timeout(&mut self, now: Duration, out: &mut Vec<(usize, u64, RtpPacket)>) {
+        let (at, delay) = (self.instant(now), self.delay());
+        for leg in &mut self.legs {
+            while leg.back.front().is_some_and(|(due, _)| *due <= now) {
+                let Some((_, compound)) = leg.back.pop_front() else { break };
+                compound.iter().for_each(|packet| leg.send.handle_rtcp(at, packet));
+                while leg.send.poll_event().is_some() {}
+                let results: Vec<PacketResult> = std::iter::from_fn(|| leg.send.poll_result()).collect();
+                if !results.is_empty() {
+                    self.estimator.handle_feedback(at, leg.id, &results);
+                }
+            }
+            leg.recv.handle_timeout(at, &Everything);
+            while let Some(compound) = leg.recv.poll_rtcp(at) {
+                leg.back.push_back((now + delay, compound));
+            }
+            leg.send.handle_timeout(at);
         }
-        self.send.handle_timeout(at);
         self.estimator.handle_timeout(at);
         while self.next_frame <= now {
             self.push_frame(now);
             self.next_frame += Duration::from_nanos(1_000_000_000 / FRAME_RATE);
         }
-        self.send.set_rate(self.estimator.pacing_rate());
-        if let Some(cluster) = self.estimator.poll_probe() {
-            self.send.start_probe(at, cluster);
+        while let Some((id, cluster)) = self.estimator.poll_probe() {
+            self.legs.iter_mut().filter(|leg| leg.id == id).for_each(|leg| leg.send.start_probe(at, cluster));
         }
-        while let Some(packet) = self.send.poll_transmit(at) {
-            out.push((packet.wire_len(&ExtensionMap::ours()) as u64 + 44, packet));
-        }
-        while self.send.poll_rtcp(at).is_some() {}
-        if let Some(size) = self.send.poll_sent() {
-            self.estimator.handle_sent(at, size);
-        }
-    }
-
-    fn handle_feedback(&mut self, now: Duration) {
-        let at = self.instant(now);
-        while self.back.front().is_some_and(|(due, _)| *due <= now) {
-            let Some((_, compound)) = self.back.pop_front() else { break };
-            compound.iter().for_each(|packet| self.send.handle_rtcp(at, packet));
-            while self.send.poll_event().is_some() {}
-            let results: Vec<PacketResult> = std::iter::from_fn(|| self.send.poll_result()).collect();
-            if !results.is_empty() {
-                self.estimator.handle_feedback(at, &results);
+        for (number, leg) in self.legs.iter_mut().enumerate() {
+            leg.send.set_rate(self.estimator.rate(leg.id) * PACING);
+            while let Some(packet) = leg.send.poll_transmit(at) {
+                out.push((number, packet.wire_len(&ExtensionMap::ours()) as u64 + 44, packet));
+            }
+            while leg.send.poll_rtcp(at).is_some() {}
+            if let Some(size) = leg.send.poll_sent() {
+                self.estimator.handle_sent(at, leg.id, size);
             }
         }
     }
 
+    /// Makes a frame for the slowest leg and sends it over all.
     fn push_frame(&mut self, now: Duration) {
         self.frames += 1;
-        let resent: u64 = self.send.stats().streams.iter().map(|(_, stats)| stats.resent).sum();
+        let resent = self.legs.iter().map(Leg::resent).max().unwrap_or_default();
         self.repair_credit += (resent - self.resent) as f64 * (PAYLOAD + HEADERS) as f64;
         self.resent = resent;
         if !self.is_active(now) {
             return;
         }
-        let rate = self.estimator.rate();
-        let waiting = self.send.stats().waiting;
-        if rate.time_for(waiting).is_none_or(|wait| wait > MAX_BACKLOG) {
+        let rate = self.legs.iter().map(|leg| self.estimator.rate(leg.id)).min().unwrap_or_default();
+        let waiting = self.legs.iter().map(|leg| leg.send.waiting().as_bytes()).max().unwrap_or_default();
+        if rate.time_for(DataSize::bytes(waiting)).is_none_or(|wait| wait > MAX_BACKLOG) {
             return;
         }
         let budget = rate.min(DataRate::kbps(self.spec.max_kbps)).as_bps() as f64 / 8.0 / FRAME_RATE as f64;
@@ -236,15 +258,17 @@ impl Flow {
             audio_level: None,
             payload: Bytes::from(payload),
         };
+        let at = self.instant(now);
         for packet in self.source.packetise(&frame) {
-            self.send.push(self.instant(now), &packet);
+            self.legs.iter_mut().for_each(|leg| leg.send.push(at, &packet));
         }
     }
 
     pub fn poll_timeout(&self) -> Duration {
-        let machines = [self.send.poll_timeout(), self.recv.poll_timeout(), self.estimator.poll_timeout()];
-        let machines = machines.into_iter().flatten().map(|at| at.saturating_duration_since(self.base));
-        let back = self.back.front().map(|(due, _)| *due);
+        let legs = self.legs.iter().flat_map(|leg| [leg.send.poll_timeout(), leg.recv.poll_timeout()]);
+        let machines = legs.chain([self.estimator.poll_timeout()]).flatten();
+        let machines = machines.map(|at| at.saturating_duration_since(self.base));
+        let back = self.legs.iter().filter_map(|leg| Some(leg.back.front()?.0));
         machines.chain(back).fold(self.next_frame, Duration::min)
     }
 }

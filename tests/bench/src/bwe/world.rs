@@ -43,10 +43,19 @@ pub struct Record {
     pub samples: Vec<Vec<Sample>>,
 }
 
+/// A packet under way.
+#[derive(Debug)]
+struct Parcel {
+    flow: usize,
+    leg: usize,
+    bytes: u64,
+    packet: RtpPacket,
+}
+
 struct World {
-    link: Link<(usize, u64, RtpPacket)>,
+    link: Link<Parcel>,
     flows: Vec<Flow>,
-    forward: BTreeMap<(Duration, u64), (usize, u64, RtpPacket)>,
+    forward: BTreeMap<(Duration, u64), Parcel>,
     last_arrival: Vec<Duration>,
     count: u64,
     rng: Rng,
@@ -58,8 +67,7 @@ pub fn run(setup: &Setup, seed: u64) -> Record {
     // Virtual time counts from here; the clock is not read again.
     let base = Instant::now();
     let mut rng = Rng::new(seed);
-    let flows: Vec<Flow> =
-        (0..).zip(&setup.flows).map(|(number, spec)| Flow::new(base, number, spec.clone(), rng.next())).collect();
+    let flows: Vec<Flow> = setup.flows.iter().map(|spec| Flow::new(base, spec.clone(), rng.next())).collect();
     let mut world = World {
         link: Link::new(setup.capacity.clone(), setup.limit),
         forward: BTreeMap::new(),
@@ -87,26 +95,26 @@ pub fn run(setup: &Setup, seed: u64) -> Record {
 impl World {
     fn turn(&mut self, now: Duration, setup: &Setup) {
         while let Some(passed) = self.link.poll_passed(now) {
-            let (flow, bytes, packet) = passed.item;
-            self.record.departures.push(Departure { at: now, waited: passed.waited, bytes });
+            let parcel = passed.item;
+            self.record.departures.push(Departure { at: now, waited: passed.waited, bytes: parcel.bytes });
             if self.rng.chance(setup.loss) {
                 continue;
             }
             let jitter = Duration::from_secs_f64(self.jitter(setup.jitter_ms) / 1e3);
-            let arrival = (now + self.flows[flow].delay() + jitter).max(self.last_arrival[flow]);
-            self.last_arrival[flow] = arrival;
+            let arrival = (now + self.flows[parcel.flow].delay() + jitter).max(self.last_arrival[parcel.flow]);
+            self.last_arrival[parcel.flow] = arrival;
             self.count += 1;
-            self.forward.insert((arrival, self.count), (flow, bytes, packet));
+            self.forward.insert((arrival, self.count), parcel);
         }
         while let Some(entry) = self.forward.first_entry().filter(|entry| entry.key().0 <= now) {
-            let (flow, bytes, packet) = entry.remove();
-            self.flows[flow].handle_arrival(now, packet, bytes);
+            let Parcel { flow, leg, bytes, packet } = entry.remove();
+            self.flows[flow].handle_arrival(now, leg, packet, bytes);
         }
         let mut out = Vec::new();
-        for (number, flow) in self.flows.iter_mut().enumerate() {
-            flow.handle_timeout(now, &mut out);
-            for (bytes, packet) in out.drain(..) {
-                if !self.link.push(now, bytes, (number, bytes, packet)) {
+        for (flow, sender) in self.flows.iter_mut().enumerate() {
+            sender.handle_timeout(now, &mut out);
+            for (leg, bytes, packet) in out.drain(..) {
+                if !self.link.push(now, bytes, Parcel { flow, leg, bytes, packet }) {
                     self.record.drops.push(now);
                 }
             }

@@ -174,8 +174,8 @@ pub enum Step {
         direct: Option<Conditions>,
         relay: Option<Conditions>,
         common: Option<Common>,
-        path: Option<Box<PathSpec>>,
-        access: Option<Box<AccessSpec>>,
+        path: Option<PathSpec>,
+        access: Option<AccessSpec>,
     },
     Partition {
         a: Vec<String>,

@@ -497,6 +497,12 @@ impl SendLeg {
         self.results.pop_front()
     }
 
+    /// Bytes that wait in the pacer.
+    #[must_use]
+    pub const fn waiting(&self) -> DataSize {
+        self.pacer.waiting()
+    }
+
     /// Counts so far.
     #[must_use]
     pub fn stats(&self) -> SendLegStats {
