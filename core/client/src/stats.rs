@@ -7,6 +7,8 @@ use segue_model::{DataRate, ParticipantId, Path, TrackId, TrackKind};
 /// Everything a room measures, at one moment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RoomStats {
+    /// What the uplink is thought to bear, over all legs together.
+    pub uplink: DataRate,
     /// Every direction between this participant and another.
     pub edges: Vec<EdgeStats>,
     /// Every transport.
@@ -54,6 +56,12 @@ pub struct LegStats {
     pub up: bool,
     /// Sent over the last second, RTP with headers and repair.
     pub send_rate: DataRate,
+    /// What the leg's path is thought to bear; `None` where the other side does not report what arrives.
+    pub estimate: Option<DataRate>,
+    /// What may be sent here now: its part of the uplink, or less while a queue drains.
+    pub target: DataRate,
+    /// Wait of packets in a queue of the path, as far as it is of our making.
+    pub queue: Duration,
     /// Received over the last second, likewise.
     pub receive_rate: DataRate,
     /// Media packets sent, repair not counted.
@@ -120,6 +128,8 @@ pub struct PublicationStats {
     pub kind: TrackKind,
     /// What the encoders make, over the last second.
     pub bitrate: DataRate,
+    /// What they are to make at most, all encodings that are sent together.
+    pub target: DataRate,
     /// Frames encoded, all encodings together.
     pub frames: u64,
     /// Keyframes among them.

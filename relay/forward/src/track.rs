@@ -12,6 +12,9 @@ use crate::select::{Active, Facts, Selector, encoding_for};
 /// Without a packet for so long an encoding counts as not sent: longer than the frame interval of a still screen share.
 const ACTIVE_FOR: Duration = Duration::from_secs(2);
 
+/// So much behind another encoding of the same pictures it counts as not sent, too: its publisher has no room for it now.
+const BEHIND: Duration = Duration::from_millis(400);
+
 /// One encoding as it arrives.
 #[derive(Debug, Default)]
 pub(crate) struct EncodingState {
@@ -74,7 +77,10 @@ impl Track {
     }
 
     pub(crate) fn active(&self, now: Instant) -> Active {
-        let arrives = |state: &EncodingState| state.last_at.is_some_and(|at| now.saturating_duration_since(at) <= ACTIVE_FOR);
+        let latest = self.encodings.iter().filter_map(|state| state.last_at).max();
+        let behind = |at: Instant| latest.is_some_and(|latest| latest.saturating_duration_since(at) > BEHIND);
+        let recent = |at: Instant| now.saturating_duration_since(at) <= ACTIVE_FOR && !behind(at);
+        let arrives = |state: &EncodingState| state.last_at.is_some_and(recent);
         Active { arriving: self.encodings.each_ref().map(arrives), direct: self.direct_encoding() }
     }
 

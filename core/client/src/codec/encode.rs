@@ -19,7 +19,7 @@ const EXPECTED_LOSS: u8 = 10;
 
 /// Rates of voice, by number of channels.
 const MONO_RATE: DataRate = DataRate::kbps(32);
-pub(crate) const STEREO_RATE: DataRate = DataRate::kbps(64);
+const STEREO_RATE: DataRate = DataRate::kbps(64);
 
 /// A frame of a source, for the room's task.
 #[derive(Debug)]
@@ -121,6 +121,14 @@ impl Feed {
         controls.active.push((encoding, active));
     }
 
+    /// What voice from here makes at most; of frames that come encoded, what it usually does.
+    pub(crate) fn voice_rate(&self) -> DataRate {
+        match &self.input {
+            FeedInput::Audio(input) => voice_rate(input),
+            FeedInput::Encoded(_) | FeedInput::Video(_) => STEREO_RATE,
+        }
+    }
+
     /// What an encoding makes from the next frame on. Frames that come encoded are as they are.
     pub(crate) fn set_rate(&self, encoding: EncodingId, rate: DataRate) {
         let mut controls = self.shared.controls();
@@ -173,9 +181,17 @@ fn ladder(options: &VideoOptions) -> LadderConfig {
     LadderConfig { usage, frame_skip, rungs: rungs.collect() }
 }
 
+const fn voice_rate(input: &AudioInput) -> DataRate {
+    if input.channels.count() > 1 { STEREO_RATE } else { MONO_RATE }
+}
+
 fn voice(input: &AudioInput) -> OpusEncoderConfig {
-    let rate = if input.channels.count() > 1 { STEREO_RATE } else { MONO_RATE };
-    OpusEncoderConfig { channels: input.channels, rate, expected_loss: EXPECTED_LOSS, ..OpusEncoderConfig::default() }
+    OpusEncoderConfig {
+        channels: input.channels,
+        rate: voice_rate(input),
+        expected_loss: EXPECTED_LOSS,
+        ..OpusEncoderConfig::default()
+    }
 }
 
 /// Where a thread leaves its frames.

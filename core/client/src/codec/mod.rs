@@ -4,4 +4,4 @@ mod decode;
 mod encode;
 
 pub(crate) use decode::{DecodeWorker, Sound};
-pub(crate) use encode::{Encoded, Feed, STEREO_RATE};
+pub(crate) use encode::{Encoded, Feed};

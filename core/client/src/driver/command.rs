@@ -18,7 +18,7 @@ use crate::net::signalling::Connection;
 
 impl Driver {
     pub(super) fn execute(&mut self, now: Instant, command: Command) {
-        self.routes_changed = true;
+        self.routes_changed |= matches!(command, Command::Route { .. } | Command::OpenLeg { .. });
         match command {
             Command::ConnectServer => self.connect_server(),
             Command::DisconnectServer => {

@@ -359,9 +359,9 @@ impl Leg {
         }
     }
 
-    /// What is sent here while it is up: track, kind and the encodings it goes in.
-    pub(super) fn carried(&self) -> impl Iterator<Item = (TrackId, TrackKind, &[EncodingId])> {
-        self.routes.iter().filter(|_| self.up).map(|(track, (kind, route))| (*track, *kind, route.encodings.as_slice()))
+    /// What is sent here while it is up.
+    pub(super) fn carried(&self) -> impl Iterator<Item = (TrackId, TrackKind, &RouteLeg)> {
+        self.routes.iter().filter(|_| self.up).map(|(track, (kind, route))| (*track, *kind, route))
     }
 
     /// Whether the other side reports what arrives.

@@ -1,5 +1,6 @@
 //! What we send: publications, their frames and where these go.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
@@ -11,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::Driver;
 use super::meter::Meter;
-use crate::codec::{Encoded, Feed, STEREO_RATE};
+use crate::codec::{Encoded, Feed};
 use crate::error::Error;
 use crate::source::LocalTrack;
 
@@ -45,6 +46,8 @@ pub(super) struct Publication {
     sender: SourceSender,
     muted: bool,
     routes: Vec<RouteLeg>,
+    /// Legs that bear no picture now.
+    paused: BTreeSet<LegKey>,
     probe: ProbeTimer,
 }
 
@@ -64,17 +67,35 @@ impl Publication {
     pub(super) fn most(&self, encoding: EncodingId) -> DataRate {
         match self.kind {
             _ if self.muted => DataRate::ZERO,
-            TrackKind::Audio => STEREO_RATE,
+            TrackKind::Audio => self.feed.voice_rate(),
             TrackKind::Video => {
                 self.most.get(usize::from(encoding.0)).copied().filter(|most| *most > DataRate::ZERO).unwrap_or(UNSAID)
             }
         }
     }
 
+    /// Sends no picture on a leg, or sends it again, from a keyframe on.
+    pub(super) fn set_paused(&mut self, leg: LegKey, paused: bool) {
+        if self.paused.contains(&leg) == paused {
+            return;
+        }
+        if paused {
+            self.paused.insert(leg);
+        } else {
+            self.paused.remove(&leg);
+            let encodings = self.routes.iter().filter(|route| route.leg == leg).flat_map(|route| &route.encodings);
+            encodings.for_each(|encoding| self.feed.request_keyframe(*encoding));
+        }
+        self.activate();
+    }
+
     fn activate(&self) {
         for number in 0..self.encodings.max(1) {
             let encoding = EncodingId(number as u8);
-            let wanted = |route: &RouteLeg| route.encodings.is_empty() || route.encodings.contains(&encoding);
+            let wanted = |route: &RouteLeg| {
+                let carried = route.encodings.is_empty() || route.encodings.contains(&encoding);
+                carried && !self.paused.contains(&route.leg)
+            };
             self.feed.set_active(encoding, self.routes.iter().any(wanted));
         }
     }
@@ -109,6 +130,7 @@ impl Driver {
             sender: SourceSender::new(track.id, track.kind, self.seeds.next()),
             muted,
             routes: Vec::new(),
+            paused: BTreeSet::new(),
             probe: ProbeTimer::default(),
         };
         publication.activate();
@@ -171,7 +193,8 @@ impl Driver {
     /// A leg was opened: what goes over it was said before.
     pub(super) fn route_everything_to(&mut self, key: LegKey) {
         let Some(leg) = self.legs.get_mut(&key) else { return };
-        for (track, publication) in &self.publications {
+        for (track, publication) in &mut self.publications {
+            publication.set_paused(key, false);
             let route = publication.routes.iter().find(|route| route.leg == key);
             leg.set_route(*track, publication.kind, route);
         }
@@ -189,7 +212,7 @@ impl Driver {
         publication.keyframes += u64::from(frame.keyframe);
         publication.probe.handle_frame(now);
         for packet in publication.sender.packetise(&frame) {
-            for route in &publication.routes {
+            for route in publication.routes.iter().filter(|route| !publication.paused.contains(&route.leg)) {
                 if let Some(leg) = self.legs.get_mut(&route.leg) {
                     leg.push(now, &packet);
                 }

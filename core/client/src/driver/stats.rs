@@ -3,12 +3,13 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use segue_model::{DataRate, Path};
+use segue_model::{DataRate, EncodingId, Path, TrackId, TrackKind};
 use segue_session::peer::{LegKey, PathInfo};
 
 use super::Driver;
 use super::leg::Leg;
 use super::media::Remote;
+use super::publish::Publication;
 use crate::stats::{EdgeStats, LegEnd, LegStats, PublicationStats, RoomStats, TrackStats};
 
 /// Length of an audio frame, for counts of time as counts of frames.
@@ -17,8 +18,9 @@ const FRAME: Duration = Duration::from_millis(20);
 impl Driver {
     pub(super) fn stats(&self, now: Instant) -> RoomStats {
         RoomStats {
+            uplink: self.uplink.total(),
             edges: self.machine.path_info().iter().map(|path| self.edge_stats(now, path)).collect(),
-            legs: self.legs.iter().map(|(key, leg)| leg_stats(now, *key, leg)).collect(),
+            legs: self.legs.iter().map(|(key, leg)| self.leg_stats(now, *key, leg)).collect(),
             tracks: self.remotes.iter().filter_map(|(track, remote)| self.track_stats(now, *track, remote)).collect(),
             publications: self
                 .publications
@@ -27,11 +29,49 @@ impl Driver {
                     track: *track,
                     kind: publication.kind,
                     bitrate: publication.rate.rate(now),
+                    target: self.publication_target(*track, publication),
                     frames: publication.frames,
                     keyframes: publication.keyframes,
                     dropped: publication.feed.dropped(),
                 })
                 .collect(),
+        }
+    }
+
+    fn publication_target(&self, track: TrackId, publication: &Publication) -> DataRate {
+        let encodings = (0..publication.encodings.max(1)).map(|number| EncodingId(number as u8));
+        match publication.kind {
+            TrackKind::Audio => publication.most(EncodingId(0)),
+            TrackKind::Video => {
+                let rates = encodings.filter_map(|encoding| self.uplink.encoder_rate(track, encoding));
+                rates.fold(DataRate::ZERO, |sum, rate| sum + rate)
+            }
+        }
+    }
+
+    fn leg_stats(&self, now: Instant, key: LegKey, leg: &Leg) -> LegStats {
+        let (sent, received, counters) = (leg.send_stats(), leg.recv_stats(), leg.counters());
+        let estimate = self.uplink.stats(leg.id()).filter(|_| leg.reports());
+        LegStats {
+            end: match key {
+                LegKey::RelayPublisher => LegEnd::RelayPublisher,
+                LegKey::RelaySubscriber => LegEnd::RelaySubscriber,
+                LegKey::Peer(participant) => LegEnd::Peer(participant),
+            },
+            up: leg.is_up(),
+            send_rate: leg.sent.rate(now),
+            estimate: estimate.map(|estimate| estimate.target),
+            target: self.uplink.rate(leg.id()),
+            queue: estimate.map_or(Duration::ZERO, |estimate| estimate.queue),
+            receive_rate: leg.received.rate(now),
+            packets_sent: sent.streams.iter().map(|(_, stream)| stream.packets).sum(),
+            packets_retransmitted: sent.streams.iter().map(|(_, stream)| stream.resent).sum(),
+            packets_received: received.packets,
+            packets_lost: received.streams.iter().map(|stream| stream.lost.max(0) as u64).sum(),
+            loss: receive_loss(leg).max(send_loss(leg)),
+            rtt: leg.rtt(),
+            packets_foreign: leg.foreign,
+            dropped_locally: counters.dropped_in + counters.dropped_out,
         }
     }
 
@@ -62,7 +102,7 @@ impl Driver {
         }
     }
 
-    fn track_stats(&self, now: Instant, track: segue_model::TrackId, remote: &Remote) -> Option<TrackStats> {
+    fn track_stats(&self, now: Instant, track: TrackId, remote: &Remote) -> Option<TrackStats> {
         let received = self.receiver.stats(track)?;
         let participant = self.machine.publisher(track)?;
         let counters = &remote.inner().counters;
@@ -86,28 +126,6 @@ impl Driver {
             keyframe_requests: received.buffer.keyframe_requests,
             rejected: received.packets.late + received.packets.jumps,
         })
-    }
-}
-
-fn leg_stats(now: Instant, key: LegKey, leg: &Leg) -> LegStats {
-    let (sent, received, counters) = (leg.send_stats(), leg.recv_stats(), leg.counters());
-    LegStats {
-        end: match key {
-            LegKey::RelayPublisher => LegEnd::RelayPublisher,
-            LegKey::RelaySubscriber => LegEnd::RelaySubscriber,
-            LegKey::Peer(participant) => LegEnd::Peer(participant),
-        },
-        up: leg.is_up(),
-        send_rate: leg.sent.rate(now),
-        receive_rate: leg.received.rate(now),
-        packets_sent: sent.streams.iter().map(|(_, stream)| stream.packets).sum(),
-        packets_retransmitted: sent.streams.iter().map(|(_, stream)| stream.resent).sum(),
-        packets_received: received.packets,
-        packets_lost: received.streams.iter().map(|stream| stream.lost.max(0) as u64).sum(),
-        loss: receive_loss(leg).max(send_loss(leg)),
-        rtt: leg.rtt(),
-        packets_foreign: leg.foreign,
-        dropped_locally: counters.dropped_in + counters.dropped_out,
     }
 }
 

@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use segue_media::bwe::{UplinkOrder, UplinkStream};
 use segue_media::merge::LegId;
-use segue_model::{EncodingId, TrackKind};
+use segue_model::{EncodingId, TrackId};
+use segue_session::peer::LegKey;
 
 use super::Driver;
 use super::leg::Leg;
@@ -21,13 +22,19 @@ impl Driver {
 
     fn streams_of(&self, leg: &Leg) -> Vec<UplinkStream> {
         let mut streams = Vec::new();
-        for (track, kind, encodings) in leg.carried() {
+        for (track, kind, route) in leg.carried() {
             let Some(publication) = self.publications.get(&track) else { continue };
-            let first = [EncodingId(0)];
-            let encodings = if encodings.is_empty() || kind == TrackKind::Audio { &first } else { encodings };
-            let of =
-                |encoding: &EncodingId| UplinkStream { track, encoding: *encoding, kind, most: publication.most(*encoding) };
-            streams.extend(encodings.iter().map(of));
+            let rung = |encoding: &EncodingId| (*encoding, publication.most(*encoding));
+            let one = [EncodingId(0)];
+            let or_one = |encodings: &[EncodingId]| if encodings.is_empty() { one.to_vec() } else { encodings.to_vec() };
+            streams.push(UplinkStream {
+                track,
+                kind,
+                ladder: or_one(&route.ladder).iter().map(rung).collect(),
+                carried: or_one(&route.encodings),
+                together: route.leg == LegKey::RelayPublisher,
+                thinned: route.max_temporal == Some(0),
+            });
         }
         streams
     }
@@ -59,9 +66,21 @@ impl Driver {
                         publication.feed.set_rate(encoding, rate);
                     }
                 }
+                UplinkOrder::Carry { leg, track, largest } => self.carry(now, leg, track, largest),
             }
         }
         busy
+    }
+
+    /// A leg bears no larger encoding of a picture than this, or none.
+    fn carry(&mut self, now: Instant, leg: LegId, track: TrackId, largest: Option<EncodingId>) {
+        let Some(key) = self.legs.iter().find(|(_, found)| found.id() == leg).map(|(key, _)| *key) else { return };
+        if let Some(publication) = self.publications.get_mut(&track) {
+            publication.set_paused(key, largest.is_none());
+        }
+        if let Some(largest) = largest {
+            self.machine.set_largest(now, key, track, largest);
+        }
     }
 
     fn leg_mut(&mut self, id: LegId) -> Option<&mut Leg> {

@@ -243,6 +243,18 @@ impl CoupledEstimator {
         }
     }
 
+    /// What a leg bears for longer than the moment: [`CoupledEstimator::rate`] but for queues that drain.
+    #[must_use]
+    pub fn sustained(&self, leg: LegId) -> DataRate {
+        match self.members.get(&leg) {
+            Some(member) if member.need.reports => {
+                let (now, target) = (self.uplink.rate().as_bps().max(1) as f64, self.uplink.target().as_bps() as f64);
+                member.estimator.sustained(target / now)
+            }
+            _ => self.config.most,
+        }
+    }
+
     /// What the uplink is thought to bear.
     #[must_use]
     pub fn total(&self) -> DataRate {

@@ -208,6 +208,11 @@ impl Estimator {
         self.grant.map_or(self.control.rate(), |grant| grant.min(self.control.rate()))
     }
 
+    /// The same but for a queue that drains, here (by the target) or in what is shared (by the factor).
+    pub(super) fn sustained(&self, factor: f64) -> DataRate {
+        self.grant.map_or(self.control.target(), |grant| (grant * factor).min(self.control.target()))
+    }
+
     /// What it thinks.
     #[must_use]
     pub fn stats(&self) -> EstimatorStats {

@@ -23,6 +23,7 @@ mod control;
 mod coupled;
 mod delivered;
 mod estimator;
+mod ladder;
 mod loss;
 mod prober;
 mod queue;
@@ -33,5 +34,6 @@ mod uplink;
 
 pub use coupled::{CoupledEstimator, LegNeed};
 pub use estimator::{Estimator, EstimatorConfig, EstimatorStats};
+pub use ladder::Rung;
 pub use prober::{ClusterId, ProbeCluster};
 pub use uplink::{PACING, Uplink, UplinkOrder, UplinkStream};

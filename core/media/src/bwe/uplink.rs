@@ -13,7 +13,9 @@ use crate::merge::LegId;
 
 use super::coupled::{CoupledEstimator, LegNeed};
 use super::estimator::{EstimatorConfig, EstimatorStats};
+use super::ladder::{Ladder, Rung, rates};
 use super::prober::ProbeCluster;
+use super::share::{Claim, divide};
 
 /// Headers of voice: 50 packets a second with RTP, its extensions, SRTP tag, UDP and IPv4.
 const AUDIO_HEADERS: DataRate = DataRate::kbps(38);
@@ -21,8 +23,14 @@ const AUDIO_HEADERS: DataRate = DataRate::kbps(38);
 /// Share of a leg's video budget that is payload: the rest is headers and repairs.
 const PAYLOAD: f64 = 0.88;
 
-/// A picture is never asked for below this: an encoder makes nothing useful of less.
+/// An encoder is never asked for less than this: it makes nothing useful of it.
 const LEAST_VIDEO: DataRate = DataRate::kbps(60);
+
+/// Share of a picture's rate that its lowest temporal layer takes.
+const THINNED: f64 = 0.65;
+
+/// A leg on which nothing is sent any more for want of budget, and of which nothing was heard for so long, is tried again.
+const RETRY: Duration = Duration::from_secs(3);
 
 /// An encoder is told of changes above this share, or after this time.
 const NOTABLE: f64 = 0.05;
@@ -35,17 +43,21 @@ pub const PACING: f64 = 1.25;
 const MAX_BEHIND: Duration = Duration::from_millis(120);
 const MAX_PACING: f64 = 2.5;
 
-/// A stream as a leg carries it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A track as a leg carries it.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UplinkStream {
     /// The track.
     pub track: TrackId,
-    /// Which of its encodings.
-    pub encoding: EncodingId,
     /// Voice or picture.
     pub kind: TrackKind,
-    /// Payload it makes at most: voice always makes it.
-    pub most: DataRate,
+    /// What it may be sent in with room for everything, largest first. Voice has one encoding and always makes what it makes at most.
+    pub ladder: Vec<Rung>,
+    /// What it is sent in now.
+    pub carried: Vec<EncodingId>,
+    /// A larger encoding goes beside the smaller ones (to a relay), not in their place.
+    pub together: bool,
+    /// Only the lowest temporal layer goes.
+    pub thinned: bool,
 }
 
 /// What is to be done.
@@ -74,13 +86,79 @@ pub enum UplinkOrder {
         /// How much.
         rate: DataRate,
     },
+    /// A leg bears no larger encoding of a picture than this.
+    Carry {
+        /// Which leg.
+        leg: LegId,
+        /// Which track.
+        track: TrackId,
+        /// The largest encoding; `None`: none at all.
+        largest: Option<EncodingId>,
+    },
+}
+
+/// The ladder of a picture on a leg, and what was last told of it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Choice {
+    ladder: Ladder,
+    told: Option<Option<EncodingId>>,
 }
 
 #[derive(Debug, Default)]
 struct Carrier {
     streams: Vec<UplinkStream>,
+    choices: BTreeMap<TrackId, Choice>,
     pace: Option<DataRate>,
     waiting: DataSize,
+    heard: Option<Instant>,
+}
+
+impl Carrier {
+    fn of(&self, kind: TrackKind) -> impl Iterator<Item = &UplinkStream> {
+        self.streams.iter().filter(move |stream| stream.kind == kind)
+    }
+
+    /// Voice with its headers.
+    fn audio(&self) -> DataRate {
+        self.of(TrackKind::Audio).fold(DataRate::ZERO, |sum, stream| sum + stream.most() + AUDIO_HEADERS)
+    }
+
+    /// Budgets of all pictures, payload only, of what the leg may send in all.
+    fn budgets(&self, rate: DataRate) -> Vec<DataRate> {
+        let claim = |stream: &UplinkStream| {
+            let most = stream.most();
+            Claim { first: DataRate::ZERO, useful: most, most }
+        };
+        let claims: Vec<Claim> = self.of(TrackKind::Video).map(claim).collect();
+        divide((rate - self.audio()) * PAYLOAD, &claims)
+    }
+
+    /// When pictures that are not sent for want of budget are tried again although nothing was heard.
+    fn retry_at(&self) -> Option<Instant> {
+        let paused = |stream: &UplinkStream| {
+            let place = self.choices.get(&stream.track).map_or(0, |choice| choice.ladder.place());
+            !stream.ladder.is_empty() && place >= stream.ladder.len()
+        };
+        self.of(TrackKind::Video).any(paused).then_some(self.heard? + RETRY)
+    }
+}
+
+impl UplinkStream {
+    /// Payload with room for everything.
+    fn most(&self) -> DataRate {
+        let all = self.ladder.iter().map(|(_, most)| *most);
+        let most = if self.together { all.fold(DataRate::ZERO, |sum, most| sum + most) } else { all.max().unwrap_or_default() };
+        if self.thinned { most * THINNED } else { most }
+    }
+
+    /// The rungs it is sent in.
+    fn carried(&self) -> Vec<Rung> {
+        self.ladder.iter().filter(|(encoding, _)| self.carried.contains(encoding)).copied().collect()
+    }
+
+    fn at(&self, place: usize) -> Option<EncodingId> {
+        self.ladder.get(place).map(|(encoding, _)| *encoding)
+    }
 }
 
 /// Divides what the uplink bears.
@@ -102,13 +180,12 @@ impl Uplink {
 
     /// Says what a leg carries from now on. `reports`: the other side reports what arrives (transport-wide feedback).
     pub fn set_leg(&mut self, now: Instant, leg: LegId, streams: Vec<UplinkStream>, reports: bool) {
-        let audio = streams.iter().filter(|stream| stream.kind == TrackKind::Audio);
-        let audio = audio.fold(DataRate::ZERO, |sum, stream| sum + stream.most + AUDIO_HEADERS);
-        let video = streams.iter().filter(|stream| stream.kind == TrackKind::Video);
-        let video = video.fold(DataRate::ZERO, |sum, stream| sum + stream.most) * (1.0 / PAYLOAD);
         let carrier = self.carriers.entry(leg).or_default();
+        carrier.choices.retain(|track, _| streams.iter().any(|stream| stream.track == *track));
         carrier.streams = streams;
-        self.coupled.set_need(now, leg, LegNeed { audio, most: audio + video, reports });
+        let audio = carrier.audio();
+        let video = carrier.of(TrackKind::Video).fold(DataRate::ZERO, |sum, stream| sum + stream.most());
+        self.coupled.set_need(now, leg, LegNeed { audio, most: audio + video * (1.0 / PAYLOAD), reports });
         self.order(now);
     }
 
@@ -134,13 +211,17 @@ impl Uplink {
     /// Takes what became of packets of a leg.
     pub fn handle_feedback(&mut self, now: Instant, leg: LegId, results: &[PacketResult]) {
         self.coupled.handle_feedback(now, leg, results);
+        if let Some(carrier) = self.carriers.get_mut(&leg) {
+            carrier.heard = Some(now);
+        }
         self.order(now);
     }
 
     /// Lets time pass.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if self.coupled.poll_timeout().is_some_and(|at| at <= now) {
+        if self.poll_timeout().is_some_and(|at| at <= now) {
             self.coupled.handle_timeout(now);
+            self.retry(now);
             self.order(now);
         }
     }
@@ -148,7 +229,8 @@ impl Uplink {
     /// When time matters next.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.coupled.poll_timeout()
+        let retries = self.carriers.values().filter_map(Carrier::retry_at);
+        retries.chain(self.coupled.poll_timeout()).min()
     }
 
     /// What is to be done. Call until `None`.
@@ -163,15 +245,30 @@ impl Uplink {
         self.coupled.total()
     }
 
-    /// What is thought of a leg.
+    /// What may be sent on a leg now; all there is where the other side does not report.
+    #[must_use]
+    pub fn rate(&self, leg: LegId) -> DataRate {
+        self.coupled.rate(leg)
+    }
+
+    /// What is thought of a leg; `None` where the other side does not report.
     #[must_use]
     pub fn stats(&self, leg: LegId) -> Option<EstimatorStats> {
         self.coupled.stats(leg)
     }
 
+    /// What an encoder was last told to make.
+    #[must_use]
+    pub fn encoder_rate(&self, track: TrackId, encoding: EncodingId) -> Option<DataRate> {
+        self.encoders.get(&(track, encoding)).map(|(rate, _)| *rate)
+    }
+
     fn order(&mut self, now: Instant) {
         let legs: Vec<LegId> = self.carriers.keys().copied().collect();
-        legs.into_iter().for_each(|leg| self.pace(leg));
+        for leg in legs {
+            self.pace(leg);
+            self.choose(now, leg);
+        }
         let wanted = self.encoder_rates();
         self.encoders.retain(|encoder, _| wanted.contains_key(encoder));
         for ((track, encoding), rate) in wanted {
@@ -198,34 +295,85 @@ impl Uplink {
         }
     }
 
-    /// Rates of all pictures: what is left of a leg after voice is divided in proportion to what each makes at most, and a picture that
-    /// several legs carry is made for the slowest of them.
-    fn encoder_rates(&self) -> BTreeMap<(TrackId, EncodingId), DataRate> {
-        let mut rates: BTreeMap<(TrackId, EncodingId), DataRate> = BTreeMap::new();
-        for (leg, carrier) in &self.carriers {
-            let of = |kind: TrackKind| carrier.streams.iter().filter(move |stream| stream.kind == kind);
-            let audio = of(TrackKind::Audio).fold(DataRate::ZERO, |sum, stream| sum + stream.most + AUDIO_HEADERS);
-            let wanted = of(TrackKind::Video).fold(DataRate::ZERO, |sum, stream| sum + stream.most);
-            let budget = (self.coupled.rate(*leg) - audio) * PAYLOAD;
-            let share = (budget.as_bps() as f64 / wanted.as_bps().max(1) as f64).min(1.0);
-            for stream in of(TrackKind::Video) {
-                let part = (stream.most * share).max(LEAST_VIDEO.min(stream.most));
-                let key = (stream.track, stream.encoding);
-                rates.entry(key).and_modify(|rate| *rate = part.min(*rate)).or_insert(part);
+    /// Which encodings a leg bears. The target counts, not what may be sent while a queue drains.
+    fn choose(&mut self, now: Instant, leg: LegId) {
+        let rate = self.coupled.sustained(leg);
+        let Some(carrier) = self.carriers.get_mut(&leg) else { return };
+        let budgets = carrier.budgets(rate);
+        let Carrier { streams, choices, .. } = carrier;
+        for (stream, budget) in streams.iter().filter(|stream| stream.kind == TrackKind::Video).zip(budgets) {
+            let choice = choices.entry(stream.track).or_default();
+            // In an overlap encodings are pinned, and what is muted needs no room.
+            if !stream.thinned && stream.most() > DataRate::ZERO {
+                choice.ladder.handle_budget(now, budget, &stream.ladder, stream.together);
+            }
+            let largest = stream.at(choice.ladder.place());
+            if choice.told.replace(largest) != Some(largest) {
+                self.orders.push_back(UplinkOrder::Carry { leg, track: stream.track, largest });
             }
         }
-        rates
+    }
+
+    /// Tries pictures again where silence says nothing.
+    fn retry(&mut self, now: Instant) {
+        for carrier in self.carriers.values_mut() {
+            if carrier.retry_at().is_none_or(|at| at > now) {
+                continue;
+            }
+            carrier.heard = Some(now);
+            for stream in carrier.streams.iter().filter(|stream| stream.kind == TrackKind::Video) {
+                if let Some(choice) = carrier.choices.get_mut(&stream.track) {
+                    choice.ladder.retry(&stream.ladder);
+                }
+            }
+        }
+    }
+
+    /// Rates of all pictures: what is left of a leg after voice is divided among them, the smaller encodings of each first; and one that
+    /// several legs carry is made for the slowest of them.
+    fn encoder_rates(&self) -> BTreeMap<(TrackId, EncodingId), DataRate> {
+        let mut slowest: BTreeMap<(TrackId, EncodingId), DataRate> = BTreeMap::new();
+        for (leg, carrier) in &self.carriers {
+            let budgets = carrier.budgets(self.coupled.rate(*leg));
+            for (stream, budget) in carrier.of(TrackKind::Video).zip(budgets) {
+                let budget = if stream.thinned { budget * (1.0 / THINNED) } else { budget };
+                for (encoding, rate) in rates(budget, &stream.carried(), LEAST_VIDEO) {
+                    let known = slowest.entry((stream.track, encoding)).or_insert(rate);
+                    *known = rate.min(*known);
+                }
+            }
+        }
+        slowest
     }
 }
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const VOICE: UplinkStream =
-        UplinkStream { track: TrackId(1), encoding: EncodingId(0), kind: TrackKind::Audio, most: DataRate::kbps(32) };
-    const CAMERA: UplinkStream =
-        UplinkStream { track: TrackId(2), encoding: EncodingId(0), kind: TrackKind::Video, most: DataRate::kbps(1_500) };
+    const VOICE: TrackId = TrackId(1);
+    const CAMERA: TrackId = TrackId(2);
+
+    fn voice() -> UplinkStream {
+        let ladder = vec![(EncodingId(0), DataRate::kbps(32))];
+        UplinkStream {
+            track: VOICE,
+            kind: TrackKind::Audio,
+            ladder,
+            carried: vec![EncodingId(0)],
+            together: false,
+            thinned: false,
+        }
+    }
+
+    fn camera_of(rungs: &[u64], together: bool) -> UplinkStream {
+        let ladder: Vec<Rung> = (0..).zip(rungs).map(|(place, most)| (EncodingId(place), DataRate::kbps(*most))).collect();
+        let carried = ladder.iter().map(|(encoding, _)| *encoding).take(if together { 9 } else { 1 }).collect();
+        UplinkStream { track: CAMERA, kind: TrackKind::Video, ladder, carried, together, thinned: false }
+    }
+
+    fn camera_stream() -> UplinkStream {
+        camera_of(&[1_500], false)
+    }
 
     fn uplink(start: u64) -> Uplink {
         Uplink::new(EstimatorConfig { start: DataRate::kbps(start), ..EstimatorConfig::default() })
@@ -233,7 +381,7 @@ mod tests {
 
     fn camera(orders: &[UplinkOrder]) -> Option<u64> {
         let of = |order: &UplinkOrder| match order {
-            UplinkOrder::Encode { track, rate, .. } if *track == CAMERA.track => Some(rate.as_kbps()),
+            UplinkOrder::Encode { track, rate, .. } if *track == CAMERA => Some(rate.as_kbps()),
             _ => None,
         };
         orders.iter().filter_map(of).next_back()
@@ -247,14 +395,14 @@ mod tests {
     fn legs_share_one_uplink_and_voice_comes_first() {
         let now = Instant::now();
         let mut uplink = uplink(1_000);
-        uplink.set_leg(now, LegId(1), vec![VOICE, CAMERA], true);
+        uplink.set_leg(now, LegId(1), vec![voice(), camera_stream()], true);
         let alone = camera(&drain(&mut uplink)).unwrap();
         assert_eq!(alone, ((1_000 - 70) as f64 * PAYLOAD) as u64);
-        uplink.set_leg(now, LegId(2), vec![VOICE, CAMERA], true);
+        uplink.set_leg(now, LegId(2), vec![voice(), camera_stream()], true);
         let halved = camera(&drain(&mut uplink)).unwrap();
         assert_eq!(halved, ((500 - 70) as f64 * PAYLOAD) as u64);
         // A leg that carries voice only takes no more than that of the other's part.
-        uplink.set_leg(now, LegId(2), vec![VOICE], true);
+        uplink.set_leg(now, LegId(2), vec![voice()], true);
         let beside_voice = camera(&drain(&mut uplink)).unwrap();
         assert!((700..alone).contains(&beside_voice), "{beside_voice}");
         uplink.remove_leg(now, LegId(2));
@@ -265,7 +413,7 @@ mod tests {
     fn a_leg_without_reports_holds_nothing_back() {
         let now = Instant::now();
         let mut uplink = uplink(300);
-        uplink.set_leg(now, LegId(1), vec![CAMERA], false);
+        uplink.set_leg(now, LegId(1), vec![camera_stream()], false);
         assert_eq!(camera(&drain(&mut uplink)), Some(1_500));
     }
 
@@ -273,9 +421,64 @@ mod tests {
     fn a_pacer_that_is_behind_spends_more() {
         let now = Instant::now();
         let mut uplink = uplink(1_000);
-        uplink.set_leg(now, LegId(1), vec![CAMERA], true);
+        uplink.set_leg(now, LegId(1), vec![camera_stream()], true);
         drain(&mut uplink);
         uplink.handle_waiting(LegId(1), DataSize::bytes(60_000));
         assert_eq!(drain(&mut uplink), [UplinkOrder::Pace { leg: LegId(1), rate: DataRate::kbps(2_500) }]);
+    }
+
+    fn carries(orders: &[UplinkOrder]) -> Vec<Option<EncodingId>> {
+        let of = |order: &UplinkOrder| match order {
+            UplinkOrder::Carry { largest, .. } => Some(*largest),
+            _ => None,
+        };
+        orders.iter().filter_map(of).collect()
+    }
+
+    #[test]
+    fn a_leg_that_does_not_bear_the_largest_encoding_carries_the_next() {
+        let mut now = Instant::now();
+        let mut uplink = uplink(300);
+        for _ in 0..40 {
+            uplink.set_leg(now, LegId(1), vec![voice(), camera_of(&[600, 250, 80], false)], true);
+            now += Duration::from_millis(50);
+        }
+        assert_eq!(carries(&drain(&mut uplink)), [Some(EncodingId(0)), Some(EncodingId(1))]);
+        let mut together = Uplink::new(EstimatorConfig { start: DataRate::kbps(200), ..EstimatorConfig::default() });
+        for _ in 0..40 {
+            together.set_leg(now, LegId(1), vec![voice(), camera_of(&[600, 250, 80], true)], true);
+            now += Duration::from_millis(50);
+        }
+        assert_eq!(carries(&drain(&mut together)), [Some(EncodingId(0)), Some(EncodingId(2))]);
+    }
+
+    #[test]
+    fn in_an_overlap_encodings_stay_and_thinned_copies_cost_less() {
+        let mut now = Instant::now();
+        let mut uplink = uplink(500);
+        let thinned = UplinkStream { thinned: true, ..camera_of(&[600, 250, 80], false) };
+        for _ in 0..40 {
+            uplink.set_leg(now, LegId(1), vec![voice(), thinned.clone()], true);
+            uplink.set_leg(now, LegId(2), vec![voice(), thinned.clone()], true);
+            now += Duration::from_millis(50);
+        }
+        let orders = drain(&mut uplink);
+        assert_eq!(carries(&orders), [Some(EncodingId(0)); 2]);
+        assert_eq!(camera(&orders), Some(((250 - 70) as f64 * PAYLOAD / THINNED) as u64));
+    }
+
+    #[test]
+    fn without_room_for_any_picture_voice_goes_alone_and_a_silent_leg_is_tried_again() {
+        let mut now = Instant::now();
+        let mut uplink = uplink(90);
+        uplink.set_leg(now, LegId(1), vec![voice(), camera_of(&[600, 250, 80], false)], true);
+        for _ in 0..40 {
+            now += Duration::from_millis(50);
+            uplink.handle_feedback(now, LegId(1), &[]);
+        }
+        assert_eq!(carries(&drain(&mut uplink)), [Some(EncodingId(0)), None]);
+        assert_eq!(uplink.poll_timeout(), Some(now + RETRY));
+        uplink.handle_timeout(now + RETRY);
+        assert_eq!(carries(&drain(&mut uplink)), [Some(EncodingId(2))]);
     }
 }

@@ -48,6 +48,8 @@ pub struct RouteLeg {
     pub leg: LegKey,
     /// Which encodings; empty for audio (which has one, encoding 0).
     pub encodings: Vec<EncodingId>,
+    /// Which ones could be there, largest first, if the leg bore them all: to a peer one of these goes, to the relay all. Empty for audio.
+    pub ladder: Vec<EncodingId>,
     /// Nothing above this temporal layer; `None` for all.
     pub max_temporal: Option<u8>,
 }

@@ -124,6 +124,8 @@ pub struct PeerMachine {
     subscriptions: BTreeMap<TrackId, Quality>,
     /// As last told to the shell.
     routes: BTreeMap<TrackId, Vec<RouteLeg>>,
+    /// What legs bear of tracks of ours, where that is less than all.
+    largest: BTreeMap<(TrackId, LegKey), EncodingId>,
     topology: TopologyState,
     signal_number: u64,
     data: data::Outgoing,
@@ -153,6 +155,7 @@ impl PeerMachine {
             last_request: 0,
             subscriptions: BTreeMap::new(),
             routes: BTreeMap::new(),
+            largest: BTreeMap::new(),
             topology: TopologyState::default(),
             signal_number: 0,
             data: data::Outgoing::default(),

@@ -26,6 +26,7 @@ impl PeerMachine {
             self.commands.push_back(Command::Route { track: *track, legs: Vec::new() });
         }
         self.routes = routes;
+        self.largest.retain(|(track, leg), _| self.publications.contains_key(track) && self.legs.contains_key(leg));
     }
 
     fn route_of(&self, now: Instant, track: &TrackInfo, index: u32) -> Vec<RouteLeg> {
@@ -44,34 +45,58 @@ impl PeerMachine {
                 direct.push((LegKey::Peer(id), quality, remote.out.is_thinned(now)));
             }
         }
-        // Direct legs share one encoding: the largest any of them wants.
+        // Direct legs share one encoding: the largest any of them wants. While an edge moves that is the one in use.
         let best = direct.iter().map(|(_, quality, _)| *quality).max().unwrap_or_default();
-        let continuity = (track.kind == TrackKind::Video).then(|| continuity(best, track.encodings.len()));
-        let mut legs = Vec::new();
-        if relayed && self.legs.contains_key(&LegKey::RelayPublisher) {
-            let encodings = match continuity {
-                None => Vec::new(),
-                // In overlap the relay gets what is in direct use, and what it has already; the others follow after the commits.
-                Some(continuity) if moving && !direct.is_empty() => self.kept(track.id, continuity),
-                Some(_) => encodings(track),
-            };
-            legs.push(RouteLeg { leg: LegKey::RelayPublisher, encodings, max_temporal: None });
+        let in_use = self.routes.get(&track.id).into_iter().flatten().flat_map(|leg| &leg.encodings).min().copied();
+        let wanted = continuity(best, track.encodings.len());
+        let shared = in_use.filter(|_| moving).map_or(wanted, |in_use| in_use.max(wanted));
+        let video = track.kind == TrackKind::Video;
+        let mut legs: Vec<RouteLeg> = Vec::new();
+        for (leg, _, thinned) in direct {
+            let before = self.encodings_on(track.id, leg).first().copied();
+            let encoding = if moving { before.unwrap_or(shared) } else { shared.max(self.largest(track.id, leg)) };
+            legs.push(RouteLeg {
+                leg,
+                encodings: video.then_some(encoding).into_iter().collect(),
+                ladder: encodings(track).into_iter().filter(|encoding| *encoding >= wanted).collect(),
+                max_temporal: (thinned && video).then_some(0),
+            });
         }
-        let of = |(leg, _, thinned): (LegKey, Quality, bool)| RouteLeg {
-            leg,
-            encodings: continuity.into_iter().collect(),
-            max_temporal: (thinned && track.kind == TrackKind::Video).then_some(0),
-        };
-        legs.extend(direct.into_iter().map(of));
+        if relayed && self.legs.contains_key(&LegKey::RelayPublisher) {
+            let all = encodings(track);
+            let carried = if moving && !legs.is_empty() {
+                // In overlap the relay gets what is in direct use, and what it has already; the others follow after the commits.
+                let kept = self.encodings_on(track.id, LegKey::RelayPublisher).iter().copied();
+                let kept: BTreeSet<_> = legs.iter().flat_map(|leg| leg.encodings.iter().copied()).chain(kept).collect();
+                kept.into_iter().collect()
+            } else {
+                let largest = self.largest(track.id, LegKey::RelayPublisher);
+                all.iter().filter(|encoding| **encoding >= largest).copied().collect()
+            };
+            legs.insert(0, RouteLeg { leg: LegKey::RelayPublisher, encodings: carried, ladder: all, max_temporal: None });
+        }
         legs
     }
 
-    /// The encodings a track has on the relay now, and `continuity`.
-    fn kept(&self, track: TrackId, continuity: EncodingId) -> Vec<EncodingId> {
-        let before = self.routes.get(&track).and_then(|legs| legs.iter().find(|leg| leg.leg == LegKey::RelayPublisher));
-        let mut kept: BTreeSet<_> = before.into_iter().flat_map(|leg| leg.encodings.iter().copied()).collect();
-        kept.insert(continuity);
-        kept.into_iter().collect()
+    /// The encodings a track has on a leg now.
+    fn encodings_on(&self, track: TrackId, leg: LegKey) -> &[EncodingId] {
+        let legs = self.routes.get(&track).into_iter().flatten();
+        legs.filter(|route| route.leg == leg).map(|route| route.encodings.as_slice()).next().unwrap_or_default()
+    }
+
+    /// The largest encoding of a track that a leg bears.
+    fn largest(&self, track: TrackId, leg: LegKey) -> EncodingId {
+        let last = self.publications.get(&track).map_or(0, |track| track.encodings.len().saturating_sub(1));
+        let largest = self.largest.get(&(track, leg)).copied().unwrap_or_default();
+        largest.min(EncodingId(u8::try_from(last).unwrap_or(u8::MAX)))
+    }
+
+    /// The shell says that a leg bears no larger encoding of a track of ours than `largest`; 0 is the largest of all. Obeyed once no edge
+    /// is between two paths, because until then whoever moves is to find the encoding it decodes on both.
+    pub fn set_largest(&mut self, now: Instant, leg: LegKey, track: TrackId, largest: EncodingId) {
+        if self.publications.contains_key(&track) && self.largest.insert((track, leg), largest) != Some(largest) {
+            self.route(now);
+        }
     }
 
     /// Sections of legs that have one for each track.

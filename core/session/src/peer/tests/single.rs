@@ -142,10 +142,13 @@ fn a_direct_leg_gets_one_encoding_and_the_relay_all_after_the_commit() {
     for leg in [LegKey::RelayPublisher, LegKey::RelaySubscriber, LegKey::Peer(peer)] {
         lone.up(leg);
     }
-    let direct = |max_temporal| RouteLeg { leg: LegKey::Peer(peer), encodings: vec![EncodingId(0)], max_temporal };
+    let ladder = || vec![EncodingId(0), EncodingId(1), EncodingId(2)];
+    let direct =
+        |max_temporal| RouteLeg { leg: LegKey::Peer(peer), encodings: vec![EncodingId(0)], ladder: ladder(), max_temporal };
     let relayed = |encodings: &[u8]| RouteLeg {
         leg: LegKey::RelayPublisher,
         encodings: encodings.iter().map(|encoding| EncodingId(*encoding)).collect(),
+        ladder: ladder(),
         max_temporal: None,
     };
     assert_eq!(last_route(&lone.commands()), [direct(None)]);
@@ -162,6 +165,30 @@ fn a_direct_leg_gets_one_encoding_and_the_relay_all_after_the_commit() {
     assert_eq!(last_route(&lone.commands()), [relayed(&[0, 1, 2])]);
     lone.machine.unpublish(lone.now, track);
     assert_eq!(last_route(&lone.commands()), []);
+}
+
+#[test]
+fn a_leg_that_bears_less_gets_a_smaller_encoding_once_nothing_moves() {
+    let mut lone = Lone::new(vec![participant(7, true), participant(8, true)]);
+    let track = lone.publish_camera();
+    let (one, other) = (LegKey::Peer(ParticipantId(7)), LegKey::Peer(ParticipantId(8)));
+    for leg in [LegKey::RelayPublisher, LegKey::RelaySubscriber, one, other] {
+        lone.up(leg);
+    }
+    let carried = |lone: &mut Lone| -> Vec<(LegKey, Vec<u8>)> {
+        let route = last_route(&lone.commands()).into_iter();
+        route.map(|leg| (leg.leg, leg.encodings.iter().map(|encoding| encoding.0).collect())).collect()
+    };
+    assert_eq!(carried(&mut lone), [(one, vec![0]), (other, vec![0])]);
+    lone.machine.set_largest(lone.now, other, track, EncodingId(1));
+    assert_eq!(carried(&mut lone), [(one, vec![0]), (other, vec![1])]);
+    lone.machine.set_largest(lone.now, other, track, EncodingId(9));
+    assert_eq!(carried(&mut lone), [(one, vec![0]), (other, vec![2])]);
+    // In an overlap everything stays as it is, and the relay gets what is in use.
+    let target = proto::Topology::Relayed.into();
+    lone.hear(server_frame::Message::TopologyPrepare(proto::TopologyPrepare { epoch: epoch(6), target, reason: "big".into() }));
+    lone.machine.set_largest(lone.now, other, track, EncodingId(0));
+    assert_eq!(carried(&mut lone), [(LegKey::RelayPublisher, vec![0, 2]), (one, vec![0]), (other, vec![2])]);
 }
 
 #[test]
