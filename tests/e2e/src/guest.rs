@@ -120,13 +120,21 @@ impl Guest {
     /// # Errors
     /// As the SDK gives them.
     pub async fn show(&self) -> Result<TrackPublication, Error> {
-        let options = VideoOptions { max_kbps: MAX_KBPS, ..VideoOptions::new(SIZE.0, SIZE.1, FRAME_RATE) };
+        self.show_as(VideoOptions { max_kbps: MAX_KBPS, ..VideoOptions::new(SIZE.0, SIZE.1, FRAME_RATE) }).await
+    }
+
+    /// Sends pictures that count, as the test wishes.
+    ///
+    /// # Errors
+    /// As the SDK gives them.
+    pub async fn show_as(&self, options: VideoOptions) -> Result<TrackPublication, Error> {
+        let (width, height, frame_rate) = (options.width, options.height, options.frame_rate);
         let source = VideoSource::new(options);
         let publication = self.publish_track(source.clone()).await?;
         let id = picture_source(index_of(self.name));
-        let mut pictures = SyntheticSource::new(SIZE.0, SIZE.1, FRAME_RATE, id).expect("a size pictures can have");
+        let mut pictures = SyntheticSource::new(width, height, frame_rate, id).expect("a size pictures can have");
         self.tasks.keep(tokio::spawn(async move {
-            let mut ticks = interval(Duration::from_secs_f32(1.0 / FRAME_RATE));
+            let mut ticks = interval(Duration::from_secs_f32(1.0 / frame_rate));
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 ticks.tick().await;

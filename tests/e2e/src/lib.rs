@@ -7,6 +7,7 @@ pub mod call;
 pub mod chromium;
 pub mod encoded;
 pub mod guest;
+pub mod link;
 pub mod log;
 pub mod messages;
 pub mod proxy;
@@ -14,6 +15,7 @@ pub mod relay;
 pub mod wait;
 
 pub use guest::{Guest, Joining};
+pub use link::Link;
 pub use log::Log;
 pub use messages::Counting;
 pub use proxy::Proxy;
