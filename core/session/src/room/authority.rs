@@ -13,7 +13,7 @@ use super::error::RoomError;
 use super::ids::IdPool;
 use super::member::Member;
 use super::topology::{Controller, TopologyOutput};
-use super::view::RoomView;
+use super::view::{RoomFacts, RoomView};
 use super::{JoinRequest, RoomOutput};
 
 /// Failed direct legs are looked at in rooms of up to this many participants: larger ones are on the relay anyway.
@@ -29,6 +29,8 @@ pub struct RoomAuthority {
     pub(super) edges: EdgeTable,
     pub(super) track_ids: IdPool,
     pub(super) controller: Controller,
+    /// What the members are and publish; `None` since one of them changed.
+    pub(super) facts: Option<RoomFacts>,
     participant_ids: IdPool,
     outputs: VecDeque<RoomOutput>,
 }
@@ -41,6 +43,7 @@ impl RoomAuthority {
             controller: Controller::new(config.topology, config.incarnation),
             config,
             members: BTreeMap::new(),
+            facts: None,
             edges: EdgeTable::default(),
             // The origin's source is a u16 and 0 stands for none.
             track_ids: IdPool::new(u32::from(u16::MAX)),
@@ -128,8 +131,9 @@ impl RoomAuthority {
 
     /// Ends every session, telling each the same. Nobody is told of the others' leaving.
     pub fn close(&mut self, goodbye: &proto::Goodbye) {
+        self.edges = EdgeTable::default();
+        self.facts = None;
         for participant in std::mem::take(&mut self.members).into_keys() {
-            self.edges.remove(participant);
             self.outputs.push_back(RoomOutput::Forward(ForwardCommand::ParticipantRemoved { participant }));
             self.outputs.push_back(RoomOutput::Ended { participant, goodbye: goodbye.clone() });
         }
@@ -209,6 +213,7 @@ impl RoomAuthority {
             self.outputs.push_back(RoomOutput::Forward(track_added(id, track)));
         }
         self.members.insert(id, member);
+        self.facts = None;
         for (publisher, subscriber) in edges {
             let path = self.edges.path(publisher, subscriber);
             if path.is_some_and(EdgePath::forwarded) {
@@ -222,7 +227,8 @@ impl RoomAuthority {
         let Some(member) = self.members.remove(&participant) else { return };
         member.tracks.keys().for_each(|track| self.track_ids.release(now, u32::from(track.0)));
         tracing::debug!(%participant, reason = goodbye.reason, at = ?now, "participant left");
-        self.edges.remove(participant);
+        self.facts = None;
+        self.edges.remove(participant, self.members.keys().copied());
         self.members.values_mut().for_each(|member| member.forget(participant));
         self.forward(ForwardCommand::ParticipantRemoved { participant });
         let reason = goodbye.reason;
@@ -251,9 +257,16 @@ impl RoomAuthority {
         }
     }
 
-    fn view(&self) -> RoomView {
+    fn view(&mut self) -> RoomView {
+        let facts = self.facts.unwrap_or_else(|| self.facts_now());
+        self.facts = Some(facts);
+        RoomView { facts, tangled: self.tangled(), edges: self.edges.counts() }
+    }
+
+    /// Asks every member: only where one of them changed, not for every word on an edge.
+    fn facts_now(&self) -> RoomFacts {
         let any = |is: fn(&Member) -> bool| self.members.values().any(is);
-        RoomView {
+        RoomFacts {
             members: self.members.len(),
             video: any(|member| member.publishes(proto::TrackKind::Video)),
             screen: any(Member::shares_screen),
@@ -261,8 +274,6 @@ impl RoomAuthority {
             relay_only: any(Member::relay_only),
             indirect: any(|member| !member.direct()),
             receive_only: any(Member::receive_only),
-            tangled: self.tangled(),
-            edges: self.edges.counts(),
         }
     }
 

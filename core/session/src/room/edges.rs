@@ -67,17 +67,13 @@ impl EdgeTable {
         count(&mut self.counts, edge, true);
     }
 
-    /// A participant left.
-    pub(super) fn remove(&mut self, participant: ParticipantId) {
-        let mut counts = self.counts;
-        self.edges.retain(|&(publisher, subscriber), edge| {
-            let keep = publisher != participant && subscriber != participant;
-            if !keep {
-                count(&mut counts, *edge, false);
+    /// A participant left; `others` are all it may have had edges with.
+    pub(super) fn remove(&mut self, participant: ParticipantId, others: impl Iterator<Item = ParticipantId>) {
+        for key in others.flat_map(|other| [(participant, other), (other, participant)]) {
+            if let Some(edge) = self.edges.remove(&key) {
+                count(&mut self.counts, edge, false);
             }
-            keep
-        });
-        self.counts = counts;
+        }
     }
 
     /// A publisher has begun or ceased to publish anything at all.

@@ -1,6 +1,6 @@
 //! What the room refuses, with the stable code and the sentence that says what to do.
 
-use segue_model::{ParticipantId, TrackId};
+use segue_model::ParticipantId;
 use segue_wire::proto::{self, ErrorCode};
 
 /// A refusal. Its text is for the person who builds or uses the client.
@@ -16,8 +16,8 @@ pub enum RoomError {
     #[error("not permitted: the token has no `{0}` grant; ask for a token that has")]
     NotPermitted(&'static str),
     /// No such track here, or not the sender's own.
-    #[error("{0} is not a track {1}; use the ids of TrackPublished and Published")]
-    UnknownTrack(TrackId, &'static str),
+    #[error("t{0} is not a track {1}; use the ids of TrackPublished and Published")]
+    UnknownTrack(u32, &'static str),
     /// No such participant.
     #[error("{0} is not in the room; send to participants of the roster only")]
     UnknownParticipant(ParticipantId),

@@ -15,6 +15,10 @@ use super::{ForwardCommand, RoomOutput};
 /// Messages above the rate that are dropped before the session ends: a client that has not understood the error by then never will.
 const MAX_DROPPED: u32 = 1000;
 
+/// What a frame for one receiver costs besides its body: its way through the carrier and a socket of its own. An empty message to a
+/// room of 100 may so be sent 40 times a second, and to one of 512 eight times.
+const FRAME_COST: usize = 256;
+
 /// A failure to do what was asked, and of which request.
 struct Failed {
     error: RoomError,
@@ -94,7 +98,7 @@ impl RoomAuthority {
                 self.unpublish(now, from, unpublish.track)?;
                 self.reconsider(now);
             }
-            Some(Message::SetMuted(muted)) => self.set_muted(from, muted)?,
+            Some(Message::SetMuted(muted)) => self.set_muted(now, from, muted)?,
             Some(Message::Subscribe(subscribe)) => self.subscribe(from, subscribe)?,
             Some(Message::Description(description)) => self.description(from, description)?,
             Some(Message::Candidate(candidate)) => self.candidate(from, candidate)?,
@@ -115,6 +119,7 @@ impl RoomAuthority {
 
     fn publish(&mut self, now: Instant, from: ParticipantId, publish: proto::Publish) -> Result<(), RoomError> {
         let limit = self.config.max_tracks;
+        let others = self.others();
         let Some(member) = self.members.get_mut(&from) else { return Ok(()) };
         if !member.grants.publish {
             return Err(RoomError::NotPermitted("publish"));
@@ -134,10 +139,14 @@ impl RoomAuthority {
         if !member.publishes.take(now, 1) {
             return Err(RoomError::PublishRate(PUBLISHES_PER_SECOND));
         }
+        // Taking the track back is paid for as well: whatever was published can be taken back at any time.
+        self.charge(now, from, encoded_len(&track), 2 * others)?;
+        let Some(member) = self.members.get_mut(&from) else { return Ok(()) };
         track.id = self.track_ids.fresh(now).ok_or(RoomError::NumbersUsedUp("track"))?;
         let first = member.tracks.is_empty();
         let Some(id) = track_id(track.id) else { return Err(RoomError::NumbersUsedUp("track")) };
         member.tracks.insert(id, track.clone());
+        self.facts = None;
         if first {
             self.edges.set_live(from, true);
         }
@@ -169,7 +178,9 @@ impl RoomAuthority {
     fn unpublish(&mut self, now: Instant, from: ParticipantId, track: u32) -> Result<(), RoomError> {
         let (id, member) = self.own_track(from, track)?;
         member.tracks.remove(&id);
-        if member.tracks.is_empty() {
+        let last = member.tracks.is_empty();
+        self.facts = None;
+        if last {
             self.edges.set_live(from, false);
         }
         self.track_ids.release(now, track);
@@ -179,7 +190,12 @@ impl RoomAuthority {
         Ok(())
     }
 
-    fn set_muted(&mut self, from: ParticipantId, wish: proto::SetMuted) -> Result<(), RoomError> {
+    fn set_muted(&mut self, now: Instant, from: ParticipantId, wish: proto::SetMuted) -> Result<(), RoomError> {
+        let (id, member) = self.own_track(from, wish.track)?;
+        if member.tracks.get(&id).is_some_and(|track| track.muted == wish.muted) {
+            return Ok(());
+        }
+        self.charge(now, from, 0, self.others())?;
         let (id, member) = self.own_track(from, wish.track)?;
         if let Some(track) = member.tracks.get_mut(&id) {
             track.muted = wish.muted;
@@ -194,7 +210,7 @@ impl RoomAuthority {
         if self.members.get(&from).is_some_and(|member| !member.grants.subscribe) {
             return Err(RoomError::NotPermitted("subscribe"));
         }
-        let unknown = RoomError::UnknownTrack(TrackId(u16::try_from(wish.track).unwrap_or_default()), "of another participant");
+        let unknown = RoomError::UnknownTrack(wish.track, "of another participant");
         let Some(track) = track_id(wish.track) else { return Err(unknown) };
         if !self.members.values().any(|member| member.id != from && member.tracks.contains_key(&track)) {
             return Err(unknown);
@@ -220,8 +236,7 @@ impl RoomAuthority {
                 let mut tracks = Vec::new();
                 for entry in description.tracks {
                     let id = track_id(entry.track).filter(|id| member.is_some_and(|member| member.tracks.contains_key(id)));
-                    let shown = TrackId(u16::try_from(entry.track).unwrap_or_default());
-                    tracks.push((entry.mid, id.ok_or(RoomError::UnknownTrack(shown, "of yours"))?));
+                    tracks.push((entry.mid, id.ok_or(RoomError::UnknownTrack(entry.track, "of yours"))?));
                 }
                 self.output(RoomOutput::PublisherOffer { participant: from, generation, sdp: description.sdp, tracks });
                 Ok(())
@@ -248,15 +263,14 @@ impl RoomAuthority {
     /// Passes a signal on, unread, from whom it really is.
     fn signal(&mut self, now: Instant, from: ParticipantId, mut signal: proto::Signal) -> Result<(), RoomError> {
         let to = ParticipantId(signal.to);
-        if signal.to != 0 && (to == from || !self.members.contains_key(&to)) {
+        if to == from {
+            return Err(RoomError::Malformed("a signal goes to another participant, this one to yourself; set `to`"));
+        }
+        if signal.to != 0 && !self.members.contains_key(&to) {
             return Err(RoomError::UnknownParticipant(to));
         }
-        let receivers = if signal.to == 0 { self.members.len().saturating_sub(1) } else { 1 };
-        let rate = self.config.bytes_per_second;
-        let Some(member) = self.members.get_mut(&from) else { return Ok(()) };
-        if !member.bytes.take(now, (signal.body.len() * receivers) as u64) {
-            return Err(RoomError::ByteRate(rate));
-        }
+        let receivers = if signal.to == 0 { self.others() } else { 1 };
+        self.charge(now, from, signal.body.len(), receivers)?;
         signal.from = from.0;
         let message = server_frame::Message::Signal(signal);
         if to.0 == 0 {
@@ -265,6 +279,19 @@ impl RoomAuthority {
             self.send(to, message);
         }
         Ok(())
+    }
+
+    /// Everybody but one.
+    fn others(&self) -> usize {
+        self.members.len().saturating_sub(1)
+    }
+
+    /// Charges a participant for what it has the relay send to others: each receiver costs, and each frame, however little is in it.
+    fn charge(&mut self, now: Instant, from: ParticipantId, bytes: usize, frames: usize) -> Result<(), RoomError> {
+        let rate = self.config.bytes_per_second;
+        let Some(member) = self.members.get_mut(&from) else { return Ok(()) };
+        let taken = member.bytes.take(now, ((bytes + FRAME_COST) * frames) as u64);
+        if taken { Ok(()) } else { Err(RoomError::ByteRate(rate)) }
     }
 
     /// The publisher's word on one edge. Its epoch does not matter: an edge moves at any time when a path fails, and the last word on
@@ -279,7 +306,10 @@ impl RoomAuthority {
             }
         };
         let subscriber = ParticipantId(word.subscriber);
-        if subscriber == from || !self.members.contains_key(&subscriber) {
+        if subscriber == from {
+            return Err(RoomError::Malformed("an edge leads to another participant, this one to yourself; set `subscriber`"));
+        }
+        if !self.members.contains_key(&subscriber) {
             return Err(RoomError::UnknownParticipant(subscriber));
         }
         // Two members without an edge: one may not publish or the other not subscribe, so there is nothing to move.
@@ -295,8 +325,7 @@ impl RoomAuthority {
     }
 
     fn own_track(&mut self, from: ParticipantId, track: u32) -> Result<(TrackId, &mut Member), RoomError> {
-        let shown = TrackId(u16::try_from(track).unwrap_or_default());
-        let error = RoomError::UnknownTrack(shown, "of yours");
+        let error = RoomError::UnknownTrack(track, "of yours");
         let Some(id) = track_id(track) else { return Err(error) };
         let member = self.members.get_mut(&from).filter(|member| member.tracks.contains_key(&id));
         member.map(|member| (id, member)).ok_or(error)
@@ -306,6 +335,11 @@ impl RoomAuthority {
 /// A track number of the wire; `None` for one that no track has.
 fn track_id(track: u32) -> Option<TrackId> {
     u16::try_from(track).ok().filter(|&id| id != 0).map(TrackId)
+}
+
+/// What the announcement of a track weighs, near enough.
+fn encoded_len(track: &proto::Track) -> usize {
+    track.name.len() + track.encodings.iter().map(|encoding| encoding.rid.len() + 16).sum::<usize>()
 }
 
 fn check_track(track: &proto::Track) -> Result<(), RoomError> {

@@ -563,3 +563,54 @@ fn a_room_never_runs_out_of_track_numbers() {
         scene.tell(ann, client_frame::Message::Unpublish(proto::Unpublish { track: track.0.into() }));
     }
 }
+
+#[test]
+fn what_makes_the_relay_tell_everybody_is_charged_for_each() {
+    let mut scene = Scene::with(RoomConfig { max_participants: 512, ..RoomConfig::default() });
+    let people: Vec<_> = (0..101).map(|index| scene.join(person(&format!("p{index}")))).collect();
+    let ann = people[0];
+    let track = u32::from(scene.camera(ann).0);
+    let mute = |muted| client_frame::Message::SetMuted(proto::SetMuted { track, muted });
+    let empty = || client_frame::Message::Signal(proto::Signal::default());
+    // Saying the same again tells nobody anything.
+    (0..100).for_each(|_| scene.tell(ann, mute(false)));
+    assert_eq!(scene.outputs, []);
+    let mut told = 0;
+    while scene.error(ann).is_none() {
+        assert!(told < 1_000, "a flood");
+        scene.tell(ann, if told % 4 == 0 { empty() } else { mute(told % 4 != 2) });
+        told += 1;
+    }
+    assert_eq!(scene.error(ann), Some((ErrorCode::Rate, 0)));
+    assert_eq!(scene.sent(people[1]).count(), 0);
+    // What was published can be taken back, and a word to one costs what one costs.
+    scene.tell(ann, client_frame::Message::Unpublish(proto::Unpublish { track }));
+    assert_eq!(scene.sent(people[1]).count(), 1);
+    scene.tell(ann, client_frame::Message::Signal(proto::Signal { to: people[1].0, ..Default::default() }));
+    assert_eq!(scene.sent(people[1]).count(), 1);
+    // Others have budgets of their own, and this one fills again.
+    scene.tell(people[2], empty());
+    assert_eq!(scene.error(people[2]), None);
+    scene.now += SECOND;
+    scene.tell(ann, empty());
+    assert_eq!(scene.error(ann), None);
+}
+
+#[test]
+fn mistakes_are_named_as_they_were_made() {
+    let mut scene = Scene::new();
+    let ann = scene.join(person("ann"));
+    let words = |scene: &Scene| {
+        let error = scene.sent(ann).find_map(|message| match message {
+            server_frame::Message::Error(error) => Some(error.message.clone()),
+            _ => None,
+        });
+        error.expect("an error")
+    };
+    scene.tell(ann, client_frame::Message::Unpublish(proto::Unpublish { track: 70_000 }));
+    assert!(words(&scene).starts_with("t70000 is not a track of yours"), "{}", words(&scene));
+    scene.edge(ann, ann, proto::Path::Direct);
+    assert!(words(&scene).contains("yourself"), "{}", words(&scene));
+    scene.tell(ann, client_frame::Message::Signal(proto::Signal { to: ann.0, ..Default::default() }));
+    assert!(words(&scene).contains("yourself"), "{}", words(&scene));
+}

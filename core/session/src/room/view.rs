@@ -5,9 +5,9 @@ use segue_model::{Path, Topology};
 use super::config::TopologyConfig;
 use super::edges::EdgeCounts;
 
-/// The room in figures.
+/// What the members are and publish: changes with them, not with their edges.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct RoomView {
+pub(super) struct RoomFacts {
     /// Participants.
     pub(super) members: usize,
     /// Somebody publishes video.
@@ -22,6 +22,13 @@ pub(super) struct RoomView {
     pub(super) indirect: bool,
     /// Somebody only receives.
     pub(super) receive_only: bool,
+}
+
+/// The room in figures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct RoomView {
+    /// Its members.
+    pub(super) facts: RoomFacts,
     /// Some participant has two edges on the relay although direct ones could exist, or reports two unreachable peers.
     pub(super) tangled: bool,
     /// Live edges.
@@ -42,32 +49,33 @@ impl RoomView {
     pub(super) fn want(&self, config: &TopologyConfig) -> Option<Want> {
         let relayed = |reason| Some(Want { path: Path::Relayed, reason, failure: false });
         let direct = |reason| Some(Want { path: Path::Direct, reason, failure: false });
-        let max = if self.video { config.mesh_max } else { config.mesh_max_audio };
-        if self.members <= 1 {
+        let facts = &self.facts;
+        let max = if facts.video { config.mesh_max } else { config.mesh_max_audio };
+        if facts.members <= 1 {
             return direct("alone in the room");
         }
-        if self.relay_only {
+        if facts.relay_only {
             return relayed("a participant goes by the relay only");
         }
-        if self.indirect {
+        if facts.indirect {
             return relayed("a participant cannot be reached directly");
         }
-        if self.receive_only {
+        if facts.receive_only {
             return relayed("a participant only receives");
         }
-        if self.mesh_only {
+        if facts.mesh_only {
             return direct("a participant asks for direct paths");
         }
-        if self.members > max {
+        if facts.members > max {
             return relayed("the room has grown");
         }
-        if self.screen && config.relay_for_screens && self.members > 2 {
+        if facts.screen && config.relay_for_screens && facts.members > 2 {
             return relayed("a screen is shared");
         }
         if self.tangled {
             return Some(Want { path: Path::Relayed, reason: "two direct paths of a participant failed", failure: true });
         }
-        if self.members < max {
+        if facts.members < max {
             return direct("the room has shrunk");
         }
         None

@@ -5,7 +5,7 @@ mod media;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -148,6 +148,8 @@ struct Job {
 struct Participant {
     /// Stamps and merges by origin.
     origin: bool,
+    /// What it publishes: an edge of a large room changes without a look at the tracks of all.
+    tracks: BTreeSet<TrackId>,
     publisher: Publisher,
     subscriber: Subscriber,
 }
@@ -213,7 +215,8 @@ impl RoomForwarder {
                 subscriber.add(kind, &mut self.seed);
             }
         }
-        self.participants.insert(participant, Participant { origin, publisher: Publisher::default(), subscriber });
+        self.participants
+            .insert(participant, Participant { origin, tracks: BTreeSet::new(), publisher: Publisher::default(), subscriber });
         for track in self.tracks.values_mut() {
             track.outs.insert(participant, Out::new());
         }
@@ -222,13 +225,14 @@ impl RoomForwarder {
 
     /// A participant left, and everything of it.
     pub fn remove_participant(&mut self, participant: ParticipantId) {
-        let owned: Vec<_> =
-            self.tracks.iter().filter(|(_, track)| track.owner == participant).map(|(&track, _)| track).collect();
-        for track in owned {
+        for track in self.owned(participant) {
             self.remove_track(track);
         }
         self.participants.remove(&participant);
-        self.edges.retain(|&(publisher, subscriber), _| publisher != participant && subscriber != participant);
+        for &other in self.participants.keys() {
+            self.edges.remove(&(participant, other));
+            self.edges.remove(&(other, participant));
+        }
         for track in self.tracks.values_mut() {
             track.outs.remove(&participant);
         }
@@ -262,6 +266,9 @@ impl RoomForwarder {
             out.selector.set_pinned(edge.overlap && self.merges(owner, subscriber));
             added.outs.insert(subscriber, out);
         }
+        if let Some(owner) = self.participants.get_mut(&owner) {
+            owner.tracks.insert(track);
+        }
         self.tracks.insert(track, added);
         if kind == TrackKind::Audio {
             self.speakers.add(track);
@@ -278,6 +285,7 @@ impl RoomForwarder {
         let Some(removed) = self.tracks.remove(&track) else { return };
         self.speakers.remove(track);
         if let Some(owner) = self.participants.get_mut(&removed.owner) {
+            owner.tracks.remove(&track);
             owner.publisher.forget_track(track);
         }
         for (subscriber, out) in removed.outs {
@@ -301,8 +309,7 @@ impl RoomForwarder {
         }
         self.edges.insert((publisher, subscriber), Edge { on, overlap });
         let merges = self.merges(publisher, subscriber);
-        let owned: Vec<_> = self.tracks.iter().filter(|(_, track)| track.owner == publisher).map(|(&id, _)| id).collect();
-        for track in owned {
+        for track in self.owned(publisher) {
             let Some(out) = self.tracks.get_mut(&track).and_then(|track| track.outs.get_mut(&subscriber)) else { continue };
             let stopped = out.on && !on;
             (out.on, out.overlap) = (on, overlap);
@@ -395,6 +402,10 @@ impl RoomForwarder {
     fn merges(&self, publisher: ParticipantId, subscriber: ParticipantId) -> bool {
         let origin = |participant| self.participants.get(participant).is_some_and(|found| found.origin);
         origin(&publisher) && origin(&subscriber)
+    }
+
+    fn owned(&self, participant: ParticipantId) -> Vec<TrackId> {
+        self.participants.get(&participant).map(|found| found.tracks.iter().copied().collect()).unwrap_or_default()
     }
 
     /// Gives a wanted track a slot, if it has none.

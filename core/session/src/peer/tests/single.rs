@@ -211,21 +211,22 @@ fn keyframe_requests_are_coalesced_and_none_is_lost() {
 }
 
 #[test]
-fn a_refused_join_ends_it_with_the_code() {
-    let mut machine = Lone::new(Vec::new()).machine;
-    let now = Instant::now();
-    let _ = std::iter::from_fn(|| machine.poll_event()).count();
-    let goodbye = proto::Goodbye {
-        reason: proto::LeaveReason::Replaced.into(),
-        code: ErrorCode::Replaced.into(),
-        message: "elsewhere".into(),
-        retry_after_ms: 0,
-    };
-    machine.handle_server(now, proto::ServerFrame { seq: 2, ack: 0, message: Some(server_frame::Message::Goodbye(goodbye)) });
-    let ConnectionState::Disconnected { code, .. } = machine.state() else { panic!("not over") };
-    assert_eq!(*code, ErrorCode::Replaced);
-    assert!(std::iter::from_fn(|| machine.poll_command()).any(|command| command == Command::DisconnectServer));
-    assert_eq!(machine.poll_timeout(), None);
+fn a_last_word_ends_it_with_the_code() {
+    use proto::LeaveReason::{Refused, Replaced};
+    for (reason, code) in [(Replaced, ErrorCode::Replaced), (Refused, ErrorCode::RoomFull), (Refused, ErrorCode::TooLarge)] {
+        let mut machine = Lone::new(Vec::new()).machine;
+        let now = Instant::now();
+        let _ = std::iter::from_fn(|| machine.poll_event()).count();
+        let goodbye =
+            proto::Goodbye { reason: reason.into(), code: code.into(), message: "elsewhere".into(), retry_after_ms: 0 };
+        machine
+            .handle_server(now, proto::ServerFrame { seq: 2, ack: 0, message: Some(server_frame::Message::Goodbye(goodbye)) });
+        let ConnectionState::Disconnected { code: told, .. } = machine.state() else { panic!("not over") };
+        assert_eq!(*told, code);
+        assert!(std::iter::from_fn(|| machine.poll_command()).any(|command| command == Command::DisconnectServer));
+        // It does not come back by itself.
+        assert_eq!(machine.poll_timeout(), None);
+    }
 }
 
 #[test]
