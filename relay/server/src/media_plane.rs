@@ -180,7 +180,7 @@ pub enum Refusal {
     Ours,
 }
 
-/// The shard's queue is full: it is stuck or hopelessly behind.
+/// The shard's queue is full: it is stuck or hopelessly behind, or it has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the media plane does not keep up")]
 pub struct MediaBusy;
@@ -210,6 +210,11 @@ pub trait MediaPlane: Send + Sync + 'static {
     /// Figures for `/metrics`. Reads atomics only; never waits for a shard.
     fn samples(&self) -> Vec<Sample>;
 
+    /// What keeps it from serving, as a sentence that says what to do; `None` where all is well. Never waits for a shard.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+
     /// Stops the shards: transports are closed (DTLS close_notify), threads joined. Called once, off the async workers.
     fn shutdown(&self);
 }
@@ -219,7 +224,7 @@ pub trait RoomMedia: Send {
     /// Queues a command and wakes the shard. Never waits.
     ///
     /// # Errors
-    /// [`MediaBusy`] when [`DESCRIPTION_QUEUE`] or [`ROSTER_QUEUE`] commands of this room already wait.
+    /// [`MediaBusy`] when [`DESCRIPTION_QUEUE`] or [`ROSTER_QUEUE`] commands of this room already wait, or the shard has ended.
     fn command(&self, command: MediaCommand) -> Result<(), MediaBusy>;
 }
 

@@ -3,10 +3,16 @@
 mod wire;
 
 use std::collections::BTreeSet;
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use rtc_crypto::RTCCryptoProvider;
+use rtc_crypto::providers::RingProvider;
+use rtc_stun::attributes::{ATTR_PRIORITY, ATTR_USERNAME};
+use rtc_stun::fingerprint::FINGERPRINT;
+use rtc_stun::integrity::MessageIntegrity;
+use rtc_stun::message::{BINDING_REQUEST, Message, Setter};
 use segue_media::packet::{ExtensionMap, Extensions, Origin, OriginFlags, RtcpPacket, RtpHeader, RtpPacket};
 use segue_model::{LayerId, ParticipantId, SeqNo, Ssrc, TrackId, TrackKind, TrackSource};
 use segue_relay::media_plane::{
@@ -43,6 +49,8 @@ struct Call {
     states: Vec<(ParticipantId, TransportKind, TransportState)>,
     /// What each participant was last told of its sections.
     slots: [Vec<MidTrack>; 2],
+    /// The relay's answers for the publisher transports.
+    answers: [String; 2],
 }
 
 fn index(participant: ParticipantId) -> usize {
@@ -68,6 +76,7 @@ impl Call {
             subscribers: peers(),
             states: Vec::new(),
             slots: Default::default(),
+            answers: Default::default(),
         };
         for (participant, origin) in [(ALICE, true), (BOB, origin)] {
             call.forward(ForwardCommand::ParticipantAdded { participant, origin, publish: true, subscribe: true });
@@ -123,6 +132,7 @@ impl Call {
     fn handle(&mut self, event: MediaEvent) {
         match event {
             MediaEvent::Description { participant, kind: DescriptionKind::Answer, sdp, .. } => {
+                self.answers[index(participant)].clone_from(&sdp);
                 self.publishers[index(participant)].accept_answer(sdp);
             }
             MediaEvent::Description { participant, kind: DescriptionKind::Offer, sdp, generation, tracks, .. } => {
@@ -211,6 +221,65 @@ fn media_goes_through_is_repaired_and_keyframes_are_asked_for() {
 
     repairs(&mut call, &received);
     stolen_origins(&mut call);
+}
+
+/// A check of ICE with the credentials a description gives.
+fn check(description: &str) -> Vec<u8> {
+    let line = |name: &str| description.lines().find_map(|line| line.strip_prefix(name)).unwrap().to_owned();
+    let provider = RingProvider::new();
+    let mut message = Message::new();
+    message.new_transaction_id().unwrap();
+    message.set_type(BINDING_REQUEST);
+    message.write_header();
+    message.add(ATTR_USERNAME, format!("{}:theirs", line("a=ice-ufrag:")).as_bytes());
+    message.add(ATTR_PRIORITY, &[0, 0, 0, 1]);
+    let integrity = MessageIntegrity::new_short_term_integrity_with_provider(line("a=ice-pwd:"), provider.crypto());
+    integrity.add_to(&mut message).unwrap();
+    FINGERPRINT.add_to(&mut message).unwrap();
+    message.raw
+}
+
+/// Bob sends checks of his own session in the name of Alice's addresses: they are authentic, and take nothing from her.
+#[test]
+fn a_forged_source_address_takes_over_nothing() {
+    let mut call = Call::new();
+    call.until("open channels", |call| call.publishers.iter().all(|peer| peer.open_channels == 2));
+    let relay = call.answers[1].lines().find_map(|line| line.strip_prefix("a=candidate:")).unwrap().to_owned();
+    let parts: Vec<_> = relay.split(' ').collect();
+    let relay: SocketAddr = format!("{}:{}", parts[4], parts[5]).parse().unwrap();
+    for peer in [&call.publishers[0], &call.subscribers[0]] {
+        for _ in 0..3 {
+            peer.send_datagram(relay, &check(&call.answers[1]));
+        }
+    }
+    for number in 1..=PACKETS {
+        call.publishers[0].send_rtp(&bytes(&video(number, number == 1)));
+        if number % 20 == 0 {
+            call.until("media", |call| call.received().len() == number as usize);
+        }
+    }
+    let data = encode_lossy(Encoding::Proto, &LossyData { payload: vec![1], ..LossyData::default() });
+    call.publishers[0].send_lossy(false, &data);
+    call.until("data of Alice", |call| call.publishers[1].data.len() == 1);
+    call.publishers[1].send_lossy(false, &data);
+    call.until("data of Bob", |call| call.publishers[0].data.len() == 1);
+    assert!(call.states.iter().all(|(.., state)| *state != TransportState::Failed));
+}
+
+/// Many messages at once: what is over the limit is dropped and counted.
+#[test]
+fn lossy_data_over_the_limit_is_counted() {
+    let mut call = Call::new();
+    call.until("open channels", |call| call.publishers.iter().all(|peer| peer.open_channels == 2));
+    let data = encode_lossy(Encoding::Proto, &LossyData { payload: vec![1], ..LossyData::default() });
+    let limited = |call: &Call| {
+        let samples = call.plane.samples();
+        samples.iter().filter(|sample| sample.name == "data_messages_limited_total").map(|sample| sample.value).sum::<f64>()
+    };
+    call.until("a message over the limit", |call| {
+        (0..100).for_each(|_| call.publishers[0].send_lossy(false, &data));
+        limited(call) > 0.0
+    });
 }
 
 /// A subscriber's NACK is answered, its PLI reaches the publisher, and the publisher gets its feedback.

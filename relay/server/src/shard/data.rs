@@ -23,8 +23,11 @@ impl Shard {
         let Some(room) = self.rooms.get_mut(&room) else { return };
         let Some(member) = room.members.get_mut(&from) else { return };
         let form = if message.text { Encoding::Json } else { Encoding::Proto };
-        let allowed = member.publish && member.data.take(now);
-        let Some(mut data) = allowed.then(|| decode_lossy(form, &message.payload).ok()).flatten() else {
+        if !member.data.take(now, message.payload.len()) {
+            self.metrics.add(Figure::DataLimited, 1);
+            return;
+        }
+        let Some(mut data) = member.publish.then(|| decode_lossy(form, &message.payload).ok()).flatten() else {
             self.metrics.add(Figure::DataRefused, 1);
             return;
         };

@@ -20,37 +20,69 @@ impl Shard {
     /// One datagram; RTP and RTCP are opened in place.
     pub(super) fn handle_datagram(&mut self, now: Instant, sender: &Sender, from: SocketAddr, datagram: &mut [u8]) {
         self.metrics.add(Figure::DatagramsIn, 1);
-        let key = match self.demux.route(from, datagram) {
-            Route::Session(key) => key,
+        match self.demux.route(from, datagram) {
+            Route::Session(key) => {
+                self.take_datagram(now, sender, key, from, datagram);
+            }
+            Route::Contested => self.handle_contested(now, sender, from, datagram),
             Route::PlainStun => {
                 if answer_stun(datagram, from, &mut self.scratch) {
                     send(sender, &self.metrics, Burst { to: from, bytes: &self.scratch, segment: None });
                 }
+            }
+            Route::Unknown => self.metrics.add(Figure::StrayDatagrams, 1),
+        }
+    }
+
+    /// A datagram from an address that several sessions claim: media and data go to the one that opens them, a handshake to the
+    /// first that is still at it.
+    fn handle_contested(&mut self, now: Instant, sender: &Sender, from: SocketAddr, datagram: &mut [u8]) {
+        let claimants = self.demux.claimants(from);
+        if is_handshake(datagram) {
+            let connects =
+                |key: &SessionKey| self.sessions.get_mut(*key).is_some_and(|session| session.transport.profile().is_none());
+            if let Some(key) = claimants.iter().copied().find(connects).or(claimants.first().copied()) {
+                self.take_datagram(now, sender, key, from, datagram);
+            }
+            return;
+        }
+        // What cannot be opened is not as it was before.
+        let sealed = datagram.to_vec();
+        for key in claimants {
+            datagram.copy_from_slice(&sealed);
+            if self.take_datagram(now, sender, key, from, datagram) {
                 return;
             }
-            Route::Unknown => {
-                self.metrics.add(Figure::StrayDatagrams, 1);
-                return;
-            }
-        };
-        let Some(session) = self.sessions.get_mut(key) else { return };
+        }
+    }
+
+    /// A datagram for a session; whether it was media that the session opened.
+    fn take_datagram(&mut self, now: Instant, sender: &Sender, key: SessionKey, from: SocketAddr, datagram: &mut [u8]) -> bool {
+        let Some(session) = self.sessions.get_mut(key) else { return false };
         let (room, participant, kind) = (session.room, session.participant, session.kind);
         match session.transport.handle_datagram(now, from, datagram) {
             Inbound::Rtp(len) => {
-                let Some(room_state) = self.rooms.get_mut(&room) else { return };
+                let Some(room_state) = self.rooms.get_mut(&room) else { return true };
                 let granted = room_state.members.get(&participant).is_some_and(|member| member.publish);
                 if kind != TransportKind::Publisher || !granted {
                     self.metrics.add(Figure::MediaRefused, 1);
-                    return;
+                    return true;
                 }
                 let packet = datagram.get(..len).unwrap_or_default();
                 // Why a packet was refused is counted by the forwarder.
                 let _ = room_state.forwarder.handle_rtp(now, participant, packet);
                 self.touched.insert(room);
                 self.forward(now, sender, room);
+                true
             }
-            Inbound::Rtcp(len) => self.handle_rtcp(now, sender, key, datagram.get(..len).unwrap_or_default()),
-            Inbound::Consumed => self.service(now, sender, key),
+            Inbound::Rtcp(len) => {
+                self.handle_rtcp(now, sender, key, datagram.get(..len).unwrap_or_default());
+                true
+            }
+            Inbound::Consumed => {
+                self.service(now, sender, key);
+                false
+            }
         }
     }
 
@@ -312,6 +344,11 @@ impl Shard {
         }
         self.retired_transport_drops.add(&session.transport.stats().drops);
     }
+}
+
+/// A DTLS record before there are keys: its epoch is 0 (RFC 6347 section 4.1).
+fn is_handshake(datagram: &[u8]) -> bool {
+    matches!(datagram, [20..=63, _, _, 0, 0, ..])
 }
 
 fn send(sender: &Sender, metrics: &super::metrics::ShardMetrics, burst: Burst<'_>) {

@@ -29,10 +29,12 @@ pub(super) enum Figure {
     SealRefused,
     SlotsRefused,
     TracksRefused,
+    DataLimited,
+    Ended,
 }
 
 impl Figure {
-    const ALL: [(Self, &'static str, &'static str); 19] = [
+    const ALL: [(Self, &'static str, &'static str); 21] = [
         (Self::Rooms, "media_rooms", "Rooms on the shards"),
         (Self::Transports, "media_transports", "Transports on the shards"),
         (Self::DatagramsIn, "datagrams_received_total", "UDP datagrams received"),
@@ -45,13 +47,19 @@ impl Figure {
         (Self::SendCalls, "send_calls_total", "System calls that sent"),
         (Self::SendFailures, "send_failures_total", "System calls whose packets were dropped by the kernel"),
         (Self::DataMessages, "data_messages_total", "Lossy data messages forwarded"),
-        (Self::DataRefused, "data_messages_refused_total", "Lossy data messages refused: too many or malformed"),
+        (Self::DataRefused, "data_messages_refused_total", "Lossy data messages refused: malformed or not granted"),
         (Self::StrayDatagrams, "stray_datagrams_total", "Datagrams that belong to no transport"),
         (Self::MediaRefused, "media_refused_total", "RTP where none may come, and RTCP that is not well formed"),
         (Self::EventsDropped, "media_events_dropped_total", "Events dropped because the control plane was busy"),
         (Self::SealRefused, "seals_refused_total", "Packets not sent because they could not be sealed"),
         (Self::SlotsRefused, "slots_refused_total", "Times a subscriber had no slot left for a track"),
         (Self::TracksRefused, "tracks_refused_total", "Tracks and participants not forwarded because their room has too many"),
+        (
+            Self::DataLimited,
+            "data_messages_limited_total",
+            "Lossy data messages dropped: over their sender's messages or bytes a second",
+        ),
+        (Self::Ended, "shards_ended_total", "Shards that ended although nobody told them to"),
     ];
 }
 
@@ -82,6 +90,10 @@ impl ShardMetrics {
         if let Some(cell) = self.figures.get(figure as usize) {
             cell.fetch_add(value, Ordering::Relaxed);
         }
+    }
+
+    pub(super) fn get(&self, figure: Figure) -> u64 {
+        self.figures.get(figure as usize).map_or(0, |cell| cell.load(Ordering::Relaxed))
     }
 
     pub(super) fn set_forward_drops(&self, drops: &segue_forward::DropCounts) {

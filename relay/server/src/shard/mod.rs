@@ -25,7 +25,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use thiserror::Error;
 use tokio::sync::mpsc;
 
-use self::metrics::ShardMetrics;
+use self::metrics::{Figure, ShardMetrics};
 use self::room::Waiting;
 use self::socket::ShardSocket;
 use self::worker::{ShardCommand, ShardStart};
@@ -92,6 +92,22 @@ struct Shard {
     announced: Vec<SocketAddr>,
     metrics: Arc<ShardMetrics>,
     thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Notices the end of a shard's thread, a panic too.
+struct Watch {
+    index: usize,
+    metrics: Arc<ShardMetrics>,
+    told: bool,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if !self.told {
+            self.metrics.add(Figure::Ended, 1);
+            tracing::error!(shard = self.index, "a media shard ended by itself; its rooms close, restart the relay");
+        }
+    }
 }
 
 /// A room's way to its shard.
@@ -166,9 +182,16 @@ impl Shard {
         };
         let thread = std::thread::Builder::new()
             .name(format!("shard-{index}"))
-            .spawn(move || worker::run(start, socket, &received))
+            .spawn(move || {
+                let mut watch = Watch { index, metrics: start.metrics.clone(), told: false };
+                watch.told = worker::run(start, socket, &received);
+            })
             .map_err(ShardError::Thread)?;
         Ok(Self { commands, waker: Arc::new(waker), announced, metrics, thread: Mutex::new(Some(thread)) })
+    }
+
+    fn has_ended(&self) -> bool {
+        self.metrics.get(Figure::Ended) > 0
     }
 }
 
@@ -177,7 +200,8 @@ impl MediaPlane for Shards {
         let index = {
             let mut loads = self.loads();
             let load = |index: usize| loads.values().filter(|&&shard| shard == index).count();
-            let index = (0..self.shards.len()).min_by_key(|&index| load(index)).unwrap_or(0);
+            let ended = |index: usize| self.shards.get(index).is_some_and(Shard::has_ended);
+            let index = (0..self.shards.len()).min_by_key(|&index| (ended(index), load(index))).unwrap_or(0);
             loads.insert(room, index);
             index
         };
@@ -191,7 +215,8 @@ impl MediaPlane for Shards {
             waiting: waiting.clone(),
             loads: self.loads.clone(),
         };
-        opened.send(ShardCommand::Open { room, events, waiting });
+        // Where all shards have ended the room finds its events at an end.
+        let _ = opened.send(ShardCommand::Open { room, events, waiting });
         Box::new(opened)
     }
 
@@ -203,6 +228,12 @@ impl MediaPlane for Shards {
         self.shards.iter().enumerate().flat_map(|(index, shard)| shard.metrics.samples(index)).collect()
     }
 
+    fn trouble(&self) -> Option<String> {
+        let ended = self.shards.iter().filter(|shard| shard.has_ended()).count();
+        let all = self.shards.len();
+        (ended > 0).then(|| format!("{ended} of {all} media shards have ended; look at the log and restart the relay"))
+    }
+
     fn shutdown(&self) {
         self.stop();
     }
@@ -211,23 +242,24 @@ impl MediaPlane for Shards {
 impl RoomMedia for ShardRoom {
     fn command(&self, command: MediaCommand) -> Result<(), MediaBusy> {
         self.waiting.enter(&command)?;
-        self.send(ShardCommand::Room(self.room, command));
-        Ok(())
+        self.send(ShardCommand::Room(self.room, command))
     }
 }
 
 impl ShardRoom {
-    fn send(&self, command: ShardCommand) {
-        // A shard that has stopped takes no commands: the relay is shutting down.
-        let _ = self.commands.send(command);
+    /// A shard that has ended takes no commands.
+    fn send(&self, command: ShardCommand) -> Result<(), MediaBusy> {
+        self.commands.send(command).map_err(|_| MediaBusy)?;
         let _ = self.waker.wake();
+        Ok(())
     }
 }
 
 impl Drop for ShardRoom {
     fn drop(&mut self) {
         self.loads.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.room);
-        self.send(ShardCommand::Close(self.room));
+        // With a shard that has ended the room is closed already.
+        let _ = self.send(ShardCommand::Close(self.room));
     }
 }
 
@@ -247,4 +279,38 @@ fn random() -> u64 {
     let mut bytes = [0; 8];
     let _ = SystemRandom::new().fill(&mut bytes);
     u64::from_ne_bytes(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shard_that_ended_is_noticed_and_gets_no_more_rooms() {
+        let shards = Shards::start(&ShardConfig { shards: 2, ..ShardConfig::default() }).unwrap();
+        let (events, mut received) = mpsc::channel(1);
+        let room = shards.open_room(RoomKey(1), events);
+        assert_eq!(shards.trouble(), None);
+        shards.shards[0].commands.send(ShardCommand::Fail).unwrap();
+        shards.shards[0].waker.wake().unwrap();
+        // The room's events end with its shard.
+        assert!(received.blocking_recv().is_none());
+        while shards.trouble().is_none() {
+            std::thread::yield_now();
+        }
+        assert!(shards.trouble().unwrap().starts_with("1 of 2 media shards have ended"));
+        let ended: f64 = shards.samples().iter().filter(|sample| sample.name == "shards_ended_total").map(|s| s.value).sum();
+        assert_eq!(ended, 1.0);
+        let candidate = || MediaCommand::Candidate {
+            participant: segue_model::ParticipantId(1),
+            transport: crate::media_plane::TransportKind::Publisher,
+            candidate: String::new(),
+            ufrag: String::new(),
+        };
+        assert_eq!(room.command(candidate()), Err(MediaBusy));
+        for key in 2..6 {
+            let (events, _received) = mpsc::channel(1);
+            assert_eq!(shards.open_room(RoomKey(key), events).command(candidate()), Ok(()));
+        }
+    }
 }

@@ -19,6 +19,9 @@ const MAX_BACKLOG: usize = 4_096;
 /// Lossy messages one participant may send in a second: pointers and reactions, at the rate of frames, with room.
 const DATA_PER_SECOND: u32 = 240;
 
+/// Bytes of lossy messages one participant may send in a second: what a camera takes, and so what a downlink that bears one bears.
+const DATA_BYTES_PER_SECOND: usize = 512 * 1024;
+
 /// A room.
 pub(super) struct Room {
     pub(super) forwarder: RoomForwarder,
@@ -82,11 +85,12 @@ pub(super) struct SdpNumbers {
     pub(super) version: u64,
 }
 
-/// How many messages a participant may still send in this second.
+/// What a participant may still send in this second.
 #[derive(Debug, Default)]
 pub(super) struct DataBudget {
     second: Option<Instant>,
     sent: u32,
+    bytes: usize,
 }
 
 impl Room {
@@ -166,14 +170,17 @@ impl SdpNumbers {
 }
 
 impl DataBudget {
-    /// Whether one more may be sent.
-    pub(super) fn take(&mut self, now: Instant) -> bool {
+    /// Whether one more of so many bytes may be sent.
+    pub(super) fn take(&mut self, now: Instant, bytes: usize) -> bool {
         if self.second.is_none_or(|second| now.saturating_duration_since(second) >= Duration::from_secs(1)) {
-            self.second = Some(now);
-            self.sent = 0;
+            *self = Self { second: Some(now), sent: 0, bytes: 0 };
         }
-        self.sent += 1;
-        self.sent <= DATA_PER_SECOND
+        let fits = self.sent < DATA_PER_SECOND && self.bytes.saturating_add(bytes) <= DATA_BYTES_PER_SECOND;
+        if fits {
+            self.sent += 1;
+            self.bytes += bytes;
+        }
+        fits
     }
 }
 
@@ -219,8 +226,13 @@ mod tests {
     fn data_is_limited_by_the_second() {
         let start = super::super::clock::now();
         let mut budget = DataBudget::default();
-        let taken = (0..1_000).filter(|_| budget.take(start)).count();
+        let taken = (0..1_000).filter(|_| budget.take(start, 100)).count();
         assert_eq!(taken, DATA_PER_SECOND as usize);
-        assert!(budget.take(start + Duration::from_secs(1)));
+        let later = start + Duration::from_secs(1);
+        let taken = (0..1_000).filter(|_| budget.take(later, 15 * 1024)).count();
+        assert_eq!(taken, DATA_BYTES_PER_SECOND / (15 * 1024));
+        // What is small still fits.
+        assert!(budget.take(later, 1024));
+        assert!(!budget.take(later + Duration::from_secs(1), DATA_BYTES_PER_SECOND + 1));
     }
 }

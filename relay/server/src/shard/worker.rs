@@ -42,6 +42,9 @@ pub(super) enum ShardCommand {
     Close(RoomKey),
     /// Everything is over.
     Shutdown,
+    /// Ends the thread as a mistake would.
+    #[cfg(test)]
+    Fail,
 }
 
 /// What a deadline is for.
@@ -91,14 +94,14 @@ pub(super) struct ShardStart {
     pub(super) n_loudest: usize,
 }
 
-/// Runs a shard until it is told to stop.
-pub(super) fn run(start: ShardStart, mut socket: ShardSocket, commands: &Receiver<ShardCommand>) {
+/// Runs a shard until it is told to stop, or cannot go on: false.
+pub(super) fn run(start: ShardStart, mut socket: ShardSocket, commands: &Receiver<ShardCommand>) -> bool {
     let mut shard = Shard::new(start);
     shard.timers.set(Timer::Metrics, Some(clock::now() + METRICS_INTERVAL));
     let mut readable = true;
-    loop {
+    let told = loop {
         let busy = match shard.take_commands(socket.sender(), commands) {
-            Turn::Over => break,
+            Turn::Over => break true,
             Turn::Done => false,
             Turn::More => true,
         };
@@ -121,11 +124,12 @@ pub(super) fn run(start: ShardStart, mut socket: ShardSocket, commands: &Receive
             Ok(woken) => readable |= woken,
             Err(error) => {
                 tracing::error!(%error, "a shard cannot wait for its socket and stops");
-                break;
+                break false;
             }
         }
-    }
+    };
     shard.close_all(clock::now(), socket.sender());
+    told
 }
 
 enum Turn {
@@ -162,6 +166,9 @@ impl Shard {
                 Ok(ShardCommand::Open { room, events, waiting }) => self.open(room, events, waiting),
                 Ok(ShardCommand::Room(room, command)) => self.handle_command(now, sender, room, command),
                 Ok(ShardCommand::Close(room)) => self.close(now, sender, room),
+                #[cfg(test)]
+                #[expect(clippy::panic, reason = "what the test is about")]
+                Ok(ShardCommand::Fail) => panic!("a test asked for it"),
                 Ok(ShardCommand::Shutdown) | Err(TryRecvError::Disconnected) => return Turn::Over,
                 Err(TryRecvError::Empty) => {
                     self.end_batch(now, sender);

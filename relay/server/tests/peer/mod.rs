@@ -203,7 +203,7 @@ impl Relay {
         let mut buffer = [0; 2048];
         let Ok((len, from)) = self.socket.recv_from(&mut buffer) else { return false };
         match self.demux.route(from, &buffer[..len]) {
-            Route::Session(_) => match self.session.handle_datagram(now, from, &mut buffer[..len]) {
+            Route::Session(_) | Route::Contested => match self.session.handle_datagram(now, from, &mut buffer[..len]) {
                 Inbound::Rtp(len) => self.rtp.push(buffer[..len].to_vec()),
                 Inbound::Rtcp(_) => self.rtcp += 1,
                 Inbound::Consumed => {}

@@ -123,6 +123,11 @@ fn media_engine() -> MediaEngine {
 }
 
 impl Peer {
+    /// A datagram as if the peer had sent it.
+    pub fn send_datagram(&self, to: SocketAddr, datagram: &[u8]) {
+        self.socket.send_to(datagram, to).unwrap();
+    }
+
     pub fn new() -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
