@@ -70,6 +70,10 @@ pub struct Metrics {
     pub frames_out: Counter,
     /// TLS handshakes and HTTP requests that failed.
     pub http_failures: Counter,
+    /// Connections refused because the relay has its full number.
+    pub refused_full: Counter,
+    /// Connections refused because their address has its share.
+    pub refused_share: Counter,
     /// Errors sent to clients, by code.
     pub errors: [Counter; CODES],
     /// Sessions ended, by reason.
@@ -106,6 +110,8 @@ impl Metrics {
             ("signalling_frames_received_total", "signalling frames received", &self.frames_in),
             ("signalling_frames_sent_total", "signalling frames sent", &self.frames_out),
             ("http_failures_total", "connections that failed before a request was served", &self.http_failures),
+            ("connections_refused_full_total", "connections refused: the relay has its full number", &self.refused_full),
+            ("connections_refused_share_total", "connections refused: their address has its share", &self.refused_share),
         ] {
             head(&mut out, name, help, "counter");
             let _ = writeln!(out, "segue_{name} {}", counter.get());

@@ -14,8 +14,8 @@ use tokio::task::JoinHandle;
 
 use crate::auth::{Claims, Grants, KeyError, Keys, LOCAL_DEVELOPMENT_SECRET, MintError};
 use crate::clock;
-use crate::config::{self, Config, Tls};
-use crate::http;
+use crate::config::{self, Config, DEFAULT_CONNECTIONS_PER_ADDRESS, Tls};
+use crate::http::{self, ConnectionLimits, HttpRules};
 use crate::media_plane::MediaPlane;
 use crate::metrics::Metrics;
 use crate::shard::{ShardConfig, ShardError, Shards};
@@ -101,8 +101,17 @@ impl Relay {
         ice_servers.retain(|server| !server.urls.is_empty());
         let template = RoomConfig { incarnation: clock::unix_millis(), ice_servers, ..config.room };
         let hub = Hub::new(keys, template, config.max_rooms, media, Arc::new(Metrics::default()));
+        let share = config.max_connections_per_address;
+        let rules = HttpRules {
+            connections: ConnectionLimits {
+                all: config.max_connections,
+                per_address: share.unwrap_or(DEFAULT_CONNECTIONS_PER_ADDRESS),
+                loopback: share.unwrap_or(usize::MAX),
+            },
+            public_metrics: config.public_metrics,
+        };
         let (stop, stopped) = watch::channel(false);
-        let server = tokio::spawn(http::serve(hub.clone(), listener, acceptor, config.max_connections, stopped));
+        let server = tokio::spawn(http::serve(hub.clone(), listener, acceptor, rules, stopped));
         let scheme = if config.tls == Tls::Off { "http" } else { "https" };
         Ok(Self { hub, address, scheme, public_url: config.public_url, development, stop, server })
     }

@@ -2,11 +2,13 @@
 
 mod client;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use client::{Client, join, relay};
 use prost::Message as _;
 use segue_relay::auth::KeySettings;
+use segue_relay::media_plane::{MediaEvent, MediaPlane, RoomKey, RoomMedia, Sample, SignallingOnly};
 use segue_relay::{Claims, Grants};
 use segue_wire::proto::{self, ErrorCode, LeaveReason, client_frame, server_frame, signal_body};
 use segue_wire::{Encoding, limits};
@@ -120,8 +122,101 @@ async fn nonsense_is_answered_and_the_session_goes_on() {
         ..Default::default()
     }))
     .await;
-    assert_eq!(ann.error().await.code(), ErrorCode::BadSdp);
+    let error = ann.error().await;
+    assert_eq!((error.code(), error.seq), (ErrorCode::BadSdp, ann.sent));
+    assert!(error.message.starts_with("publisher transport, generation 0: "), "{}", error.message);
     ann.publish_camera().await;
+}
+
+#[tokio::test]
+async fn a_message_too_large_to_be_read_ends_the_session_with_a_word() {
+    let relay = relay(|_| {}).await;
+    let (mut ann, joined) = Client::join(&relay, "ann").await;
+    let mut stranger = Client::connect(&relay.url(), Encoding::Json).await;
+    for client in [&mut ann, &mut stranger] {
+        client.send_raw(Message::binary(vec![0; 3 * 1024 * 1024])).await;
+        let goodbye = client.goodbye().await;
+        assert_eq!((goodbye.reason(), goodbye.code()), (LeaveReason::Refused, ErrorCode::TooLarge));
+        // Final: whoever came back would send the same again.
+        assert_eq!(goodbye.retry_after_ms, 0);
+        assert!(goodbye.message.contains("262144 bytes"), "{}", goodbye.message);
+    }
+    let mut again = Client::connect(&relay.url(), Encoding::Proto).await;
+    let resume = client_frame::Message::Resume(proto::Resume { resume_token: joined.resume_token });
+    again.send_frame(proto::ClientFrame { seq: 0, ack: 0, message: Some(resume) }).await;
+    assert_eq!(again.error().await.code(), ErrorCode::SessionUnknown);
+}
+
+#[tokio::test]
+async fn who_finds_no_place_is_told_why() {
+    let crowded = relay(|config| config.max_connections_per_address = Some(1)).await;
+    let (_ann, _) = Client::join(&crowded, "ann").await;
+    let answer = get(&crowded, "/v1/connect").await;
+    assert!(answer.starts_with("HTTP/1.1 429"), "{answer}");
+    assert!(answer.contains("retry-after: 5") && answer.contains("http.max_connections_per_address"), "{answer}");
+    assert!(crowded.metrics().contains("segue_connections_refused_share_total 1\n"));
+
+    let full = relay(|config| config.max_connections = 1).await;
+    let (ann, _) = Client::join(&full, "ann").await;
+    let answer = get(&full, "/").await;
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("`http.max_connections`"), "{answer}");
+    assert!(full.metrics().contains("segue_connections_refused_full_total 1\n"));
+    drop(ann);
+    while !get(&full, "/healthz").await.ends_with("ok\n") {}
+}
+
+/// A media plane one of whose threads is no more.
+struct Broken;
+
+impl MediaPlane for Broken {
+    fn open_room(&self, room: RoomKey, _: tokio::sync::mpsc::Sender<MediaEvent>) -> Box<dyn RoomMedia> {
+        // Its events end at once.
+        let (events, _) = tokio::sync::mpsc::channel(1);
+        SignallingOnly.open_room(room, events)
+    }
+
+    fn announced(&self) -> Vec<std::net::SocketAddr> {
+        Vec::new()
+    }
+
+    fn samples(&self) -> Vec<Sample> {
+        Vec::new()
+    }
+
+    fn trouble(&self) -> Option<String> {
+        Some("1 of 1 media shards have ended; restart the relay".to_owned())
+    }
+
+    fn shutdown(&self) {}
+}
+
+#[tokio::test]
+async fn a_relay_whose_media_ended_says_so() {
+    let relay = segue_relay::Relay::start_with(segue_relay::Config::ephemeral(), Arc::new(Broken)).await.expect("a relay");
+    let answer = get(&relay, "/healthz").await;
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("media shards have ended"), "{answer}");
+    let mut ann = Client::connect(&relay.url(), Encoding::Proto).await;
+    ann.send(client_frame::Message::Join(join(relay.token("lobby", "ann", Grants::default()).expect("a token")))).await;
+    let goodbye = ann.goodbye().await;
+    assert_eq!(goodbye.code(), ErrorCode::Ours);
+    assert!(goodbye.retry_after_ms > 0);
+}
+
+#[tokio::test]
+async fn metrics_are_for_this_machine() {
+    let relay = relay(|_| {}).await;
+    let address = relay.address();
+    let ask = async |header: &str| {
+        let mut stream = tokio::net::TcpStream::connect(address).await.expect("connects");
+        let request = format!("GET /metrics HTTP/1.1\r\nhost: relay\r\n{header}connection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("asked");
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await.expect("answered");
+        response
+    };
+    assert!(ask("").await.contains("segue_rooms 0\n"));
+    let passed_on = ask("x-forwarded-for: 192.0.2.1\r\n").await;
+    assert!(passed_on.starts_with("HTTP/1.1 403") && passed_on.contains("http.public_metrics"), "{passed_on}");
 }
 
 #[tokio::test]

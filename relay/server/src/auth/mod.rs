@@ -38,10 +38,11 @@ pub struct Claims {
     /// The one room it opens.
     #[serde(default)]
     pub room: String,
-    /// Seconds since 1970 after which it opens nothing.
+    /// Seconds since 1970 after which it opens nothing. A fraction is read, and left out.
+    #[serde(deserialize_with = "numeric_date")]
     pub exp: u64,
-    /// Seconds since 1970 before which it opens nothing.
-    #[serde(default)]
+    /// Seconds since 1970 before which it opens nothing. A fraction is read, and left out.
+    #[serde(default, deserialize_with = "numeric_date")]
     pub nbf: u64,
     /// The application's.
     #[serde(default)]
@@ -63,6 +64,13 @@ pub struct Grants {
     /// Moderate the room.
     #[serde(default)]
     pub admin: bool,
+}
+
+/// A NumericDate (RFC 7519 section 2): a number of seconds that may have a fraction.
+fn numeric_date<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let seconds = f64::deserialize(deserializer)?;
+    // Times before 1970 are as good as 1970; doubles are exact for whole seconds far beyond any calendar.
+    if seconds.is_finite() { Ok(seconds.max(0.0) as u64) } else { Err(serde::de::Error::custom("not a time")) }
 }
 
 const fn yes() -> bool {
@@ -261,6 +269,28 @@ mod tests {
         assert_eq!(keys.mint(Claims::new("", "ann", Grants::default(), 60)), Err(MintError::Claims));
         let endless = "x".repeat(MAX_NAME + 1);
         assert_eq!(keys.mint(Claims::new("lobby", &endless, Grants::default(), 60)), Err(MintError::Claims));
+    }
+
+    #[test]
+    fn times_may_have_a_fraction() {
+        #[derive(Serialize)]
+        struct Loose {
+            iss: &'static str,
+            room: &'static str,
+            exp: f64,
+            nbf: f64,
+        }
+        let keys = Keys::development(SECRET);
+        let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
+        let token = |exp: f64, nbf: f64| {
+            let claims = Loose { iss: DEVELOPMENT_KEY, room: "lobby", exp, nbf };
+            jsonwebtoken::encode(&Header::default(), &claims, &key).expect("signed")
+        };
+        let now = clock::unix_seconds() as f64;
+        let claims = keys.verify(&token(now + 60.75, now - 0.5), None).expect("valid");
+        assert_eq!(claims.exp, now as u64 + 60);
+        assert_eq!(keys.verify(&token(now - 60.5, 0.0), None), Err(TokenError::Expired));
+        assert_eq!(keys.verify(&token(now + 900.5, now + 600.5), None), Err(TokenError::NotYet));
     }
 
     #[test]

@@ -22,6 +22,9 @@ pub const DEFAULT_PORT: u16 = 7880;
 /// Signalling connections at a time: a few hundred bytes each when idle, a few hundred KiB at the very worst.
 const DEFAULT_CONNECTIONS: usize = 4096;
 
+/// Connections from one address at a time: everybody of a company behind one address, and an eighth of all.
+pub const DEFAULT_CONNECTIONS_PER_ADDRESS: usize = 512;
+
 /// No system has file descriptors for more.
 const MAX_CONNECTIONS: usize = 1_000_000;
 
@@ -42,6 +45,11 @@ pub struct Config {
     pub public_url: Option<String>,
     /// Most connections at a time.
     pub max_connections: usize,
+    /// Of them from one address (an IPv6 network of 64 bits counts as one). `None`: [`DEFAULT_CONNECTIONS_PER_ADDRESS`], and as many as
+    /// there may be from this machine, where a proxy may stand.
+    pub max_connections_per_address: Option<usize>,
+    /// `/metrics` answers others than this machine.
+    pub public_metrics: bool,
     /// How they are encrypted.
     pub tls: Tls,
     /// UDP.
@@ -130,6 +138,8 @@ impl Default for Config {
             try_next_port: true,
             public_url: None,
             max_connections: DEFAULT_CONNECTIONS,
+            max_connections_per_address: None,
+            public_metrics: false,
             tls: Tls::Off,
             media: MediaConfig {
                 bind: Ipv4Addr::LOCALHOST.into(),
@@ -180,6 +190,11 @@ impl Config {
             try_next_port: http.listen.is_none(),
             public_url: http.public_url.map(|url| url.trim_end_matches('/').to_owned()),
             max_connections: connections(http.max_connections.unwrap_or(DEFAULT_CONNECTIONS))?,
+            max_connections_per_address: match http.max_connections_per_address {
+                Some(share) => Some(at_least_one("http.max_connections_per_address", share)?),
+                None => None,
+            },
+            public_metrics: http.public_metrics.unwrap_or(false),
             tls,
             media: media_of(media, listen.ip())?,
             keys: auth.keys.unwrap_or_default(),

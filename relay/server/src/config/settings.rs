@@ -41,13 +41,18 @@ table! {
         public_url: String = "http-public-url", "SEGUE_HTTP_PUBLIC_URL";
         /// Most connections at a time [default: 4096]
         max_connections: usize = "http-max-connections", "SEGUE_HTTP_MAX_CONNECTIONS";
+        /// Of them from one address, this machine's too; behind a proxy all come from one [default: 512, from this machine any number]
+        max_connections_per_address: usize = "http-max-connections-per-address", "SEGUE_HTTP_MAX_CONNECTIONS_PER_ADDRESS";
+        /// Answer /metrics to others than this machine [default: false]
+        public_metrics: bool = "http-public-metrics", "SEGUE_HTTP_PUBLIC_METRICS" [num_args = 0..=1, default_missing_value = "true"];
     }
 }
 
 table! {
     /// TLS. Browsers give camera and microphone to HTTPS and to localhost only.
     TlsSettings {
-        /// How [default: off]
+        /// How connections are encrypted: not at all, with a certificate made at start, or with one from files [default: off, or files where a
+        /// certificate or key is given]
         mode: TlsMode = "tls", "SEGUE_TLS";
         /// PEM file of the certificate chain, for `files`
         certificate: PathBuf = "tls-certificate", "SEGUE_TLS_CERTIFICATE";

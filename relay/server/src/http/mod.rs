@@ -1,14 +1,17 @@
 //! HTTP: the page, the signalling WebSocket, health and metrics.
 
+mod linger;
 mod page;
+mod places;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Extension, Query, State, WebSocketUpgrade};
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_TYPE, FORWARDED, RETRY_AFTER};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Router, http::HeaderValue};
@@ -18,12 +21,16 @@ use segue_wire::Encoding;
 use segue_wire::limits::MAX_CLIENT_FRAME;
 use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
+use self::linger::Lingering;
+use self::places::{NoPlace, Place, Places};
 use crate::signalling::{self, Hub};
+
+pub(crate) use self::places::ConnectionLimits;
 
 /// Subprotocol of binary frames.
 const PROTO: &str = "segue.v1.proto";
@@ -44,9 +51,24 @@ const PORTS_TRIED: u16 = 20;
 /// After an error of `accept` (no file descriptors left), wait before the next.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// A place among the connections the relay serves; held as long as its socket.
-#[derive(Clone)]
-struct Place(#[expect(dead_code, reason = "held, not read")] Arc<OwnedSemaphorePermit>);
+/// Connections that are told why they are not served, at a time. Those beyond are closed without a word.
+const MAX_REFUSALS: usize = 64;
+
+/// Seconds after which whoever found no place may try again.
+const RETRY_AFTER_SECONDS: &str = "5";
+
+/// What HTTP serves, and whom.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HttpRules {
+    /// How many connections.
+    pub(crate) connections: ConnectionLimits,
+    /// `/metrics` for others than this machine.
+    pub(crate) public_metrics: bool,
+}
+
+/// Where a connection comes from.
+#[derive(Clone, Copy)]
+struct Peer(IpAddr);
 
 /// Listens; where the port is taken and `try_next` says so, on the next free one.
 pub(crate) async fn bind(address: SocketAddr, try_next: bool) -> io::Result<TcpListener> {
@@ -65,15 +87,16 @@ pub(crate) async fn serve(
     hub: Arc<Hub>,
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
-    max_connections: usize,
+    rules: HttpRules,
     mut stop: watch::Receiver<bool>,
 ) {
-    let router = router(hub.clone());
-    let places = Arc::new(Semaphore::new(max_connections));
+    let router = router(hub.clone(), rules.public_metrics);
+    let places = Places::new(rules.connections);
+    let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
     loop {
-        let stream = tokio::select! {
+        let (stream, from) = tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok((stream, from)) => (stream, from.ip().to_canonical()),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept connections");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -82,18 +105,50 @@ pub(crate) async fn serve(
             },
             _ = stop.changed() => return,
         };
-        let Ok(permit) = places.clone().try_acquire_owned() else {
-            hub.metrics.http_failures.increment();
-            continue;
-        };
-        let router = router.clone().layer(Extension(Place(Arc::new(permit))));
-        tokio::spawn(serve_stream(hub.clone(), stream, tls.clone(), router));
+        match places.take(from) {
+            Ok(place) => {
+                let stream = Lingering::new(stream, Some(place.clone()));
+                let router = router.clone().layer(Extension(place)).layer(Extension(Peer(from)));
+                tokio::spawn(serve_stream(hub.clone(), stream, tls.clone(), router));
+            }
+            Err(why) => {
+                note_refusal(&hub, why);
+                let Ok(permit) = refusals.clone().try_acquire_owned() else { continue };
+                let served = serve_stream(hub.clone(), Lingering::new(stream, None), tls.clone(), refusal(why));
+                tokio::spawn(async move {
+                    served.await;
+                    drop(permit);
+                });
+            }
+        }
     }
 }
 
-async fn serve_stream(hub: Arc<Hub>, stream: TcpStream, tls: Option<TlsAcceptor>, router: Router) {
-    // Frames are small and wait for no others.
-    let _ = stream.set_nodelay(true);
+/// Counts a connection without a place. The log hears of the first, the second, the fourth: whoever floods the relay does not flood its
+/// log.
+fn note_refusal(hub: &Hub, why: NoPlace) {
+    let counter = match why {
+        NoPlace::Full(_) => &hub.metrics.refused_full,
+        NoPlace::Share(_) => &hub.metrics.refused_share,
+    };
+    counter.increment();
+    if counter.get().is_power_of_two() {
+        tracing::warn!(%why, so_far = counter.get(), "connections are refused");
+    }
+}
+
+/// Answers whatever is asked with why it is not.
+fn refusal(why: NoPlace) -> Router {
+    let status = match why {
+        NoPlace::Full(_) => StatusCode::SERVICE_UNAVAILABLE,
+        NoPlace::Share(_) => StatusCode::TOO_MANY_REQUESTS,
+    };
+    let headers = [(RETRY_AFTER, RETRY_AFTER_SECONDS), (axum::http::header::CONNECTION, "close")];
+    Router::new().fallback(move || async move { (status, headers, format!("{why}\n")) })
+}
+
+async fn serve_stream(hub: Arc<Hub>, stream: Lingering, tls: Option<TlsAcceptor>, router: Router) {
+    stream.hurry();
     let served = match tls {
         None => serve_http(stream, router).await,
         Some(acceptor) => match timeout(HANDSHAKE_DEADLINE, acceptor.accept(stream)).await {
@@ -112,12 +167,12 @@ async fn serve_http(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static
     builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).with_upgrades().await.map_err(|_| ())
 }
 
-fn router(hub: Arc<Hub>) -> Router {
+fn router(hub: Arc<Hub>, public_metrics: bool) -> Router {
     Router::new()
         .route("/", get(page::index))
         .route("/v1/connect", get(connect))
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/metrics", get(metrics))
+        .route("/healthz", get(health))
+        .route("/metrics", get(metrics).layer(Extension(PublicMetrics(public_metrics))))
         .route("/{*file}", get(page::file))
         .with_state(hub)
 }
@@ -146,7 +201,30 @@ async fn connect(
     })
 }
 
-async fn metrics(State(hub): State<Arc<Hub>>) -> Response {
+/// Whether others than this machine may read the metrics.
+#[derive(Clone, Copy)]
+struct PublicMetrics(bool);
+
+async fn health(State(hub): State<Arc<Hub>>) -> Response {
+    match hub.media.trouble() {
+        None => "ok\n".into_response(),
+        Some(sentence) => (StatusCode::SERVICE_UNAVAILABLE, format!("{sentence}\n")).into_response(),
+    }
+}
+
+async fn metrics(
+    State(hub): State<Arc<Hub>>,
+    Extension(Peer(peer)): Extension<Peer>,
+    Extension(PublicMetrics(public)): Extension<PublicMetrics>,
+    headers: HeaderMap,
+) -> Response {
+    // What a proxy on this machine passes on is not asked by this machine.
+    let passed_on = headers.contains_key(FORWARDED) || headers.contains_key("x-forwarded-for");
+    if !public && (passed_on || !peer.is_loopback()) {
+        let sentence =
+            "figures are for this machine only; set http.public_metrics (--http-public-metrics) to show them to others\n";
+        return (StatusCode::FORBIDDEN, sentence).into_response();
+    }
     let text = hub.metrics.render(&hub.media.samples());
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }

@@ -7,10 +7,12 @@ use axum::extract::ws::{Message, WebSocket};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
 use segue_model::ParticipantId;
+use segue_wire::limits::MAX_CLIENT_FRAME;
 use segue_wire::proto::{self, ClientFrame, ErrorCode, LeaveReason, ServerFrame, client_frame, server_frame};
 use segue_wire::{Encoding, WireError, decode_client_frame, encode_server_frame};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
+use tokio_tungstenite::tungstenite;
 
 use super::admission::{self, JoinError};
 use super::hub::Hub;
@@ -98,6 +100,7 @@ impl Reader {
                 Ok(Some(Ok(Message::Text(text)))) => (Encoding::Json, axum::body::Bytes::from(text)),
                 Ok(Some(Ok(Message::Binary(bytes)))) => (Encoding::Proto, bytes),
                 Ok(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => continue,
+                Ok(Some(Err(error))) if is_too_large(&error) => return self.too_large().await,
                 Ok(Some(Ok(Message::Close(_)) | Err(_)) | None) => return,
                 Err(_) => return self.silent(),
             };
@@ -207,6 +210,24 @@ impl Reader {
         }
     }
 
+    /// A message that not even an answer can be found for: nothing after it can be read. The session ends, because a client that resumed it
+    /// would send the same again.
+    async fn too_large(&mut self) {
+        self.hub.metrics.count_error(ErrorCode::TooLarge);
+        let goodbye = proto::Goodbye {
+            reason: LeaveReason::Refused.into(),
+            code: ErrorCode::TooLarge.into(),
+            message: format!("a message is larger than {MAX_CLIENT_FRAME} bytes, the most of any; send less at a time"),
+            retry_after_ms: 0,
+        };
+        if let Some(link) = self.link.take() {
+            link.end(goodbye);
+        } else if let Some(Seat { participant, link, room }) = self.seat.take() {
+            // A room that is gone has ended the session itself.
+            let _ = room.send(RoomInput::Misbehaved { participant, link, goodbye }).await;
+        }
+    }
+
     /// Nothing came in time.
     fn silent(&mut self) {
         if let Some(link) = self.link.take() {
@@ -229,6 +250,14 @@ impl Reader {
             let _ = room.send(RoomInput::Disconnected { participant, link }).await;
         }
     }
+}
+
+/// A message over the limit of the WebSocket itself.
+fn is_too_large(error: &axum::Error) -> bool {
+    use tungstenite::Error::Capacity;
+    use tungstenite::error::CapacityError::MessageTooLong;
+    let inner = std::error::Error::source(error).and_then(|inner| inner.downcast_ref());
+    matches!(inner, Some(Capacity(MessageTooLong { .. })))
 }
 
 /// Hands what was read to the room, and waits while the room is busy; `false`: the room is gone.

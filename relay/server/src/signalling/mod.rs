@@ -9,6 +9,7 @@
 //! * a Resume for an unknown session: `Error` with `SESSION_UNKNOWN`; the connection stays, so that the client can send Join;
 //! * a frame that cannot be decoded, or asks for what is not allowed: `Error`; the connection stays;
 //! * frames out of order or acknowledgements of nothing: `Goodbye` with `REFUSED` and `MALFORMED`;
+//! * a message so large that it is not even read: `Goodbye` with `REFUSED` and `TOO_LARGE`, and the session ends;
 //! * a client that does not read: `Goodbye` with `TOO_SLOW`, as far as that can still be written.
 
 mod admission;

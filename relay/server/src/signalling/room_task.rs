@@ -38,6 +38,8 @@ pub(super) enum RoomInput {
     Frame { participant: ParticipantId, link: LinkId, frame: ClientFrame },
     /// Something of a participant that is no frame.
     Undecodable { participant: ParticipantId, link: LinkId, error: WireError },
+    /// A participant did what ends its session.
+    Misbehaved { participant: ParticipantId, link: LinkId, goodbye: proto::Goodbye },
     /// A connection ended.
     Disconnected { participant: ParticipantId, link: LinkId },
     /// Say this to everybody and end.
@@ -101,9 +103,12 @@ impl RoomTask {
                     input.into_iter().chain(more).for_each(|input| self.handle_input(now, input));
                     self.flush(now);
                 }
-                Some(event) = self.media_events.recv() => {
+                event = self.media_events.recv() => {
                     let now = clock::now();
-                    self.handle_media_event(now, event);
+                    match event {
+                        Some(event) => self.handle_media_event(now, event),
+                        None => self.give_up(),
+                    }
                     self.flush(now);
                 }
                 () = wake => {
@@ -118,7 +123,12 @@ impl RoomTask {
             }
         }
         self.hub.forget(&self.name, &mut inputs);
-        // Whoever got this queue a moment ago is not answered, and asks for the room again.
+        // Whoever came a moment ago finds the room closing.
+        while let Ok(input) = inputs.try_recv() {
+            if let RoomInput::Join(joining) = input {
+                joining.link.end(closing("the room was closing; join again in a moment"));
+            }
+        }
         self.hub.metrics.rooms.add(-1);
         self.count();
     }
@@ -135,6 +145,11 @@ impl RoomTask {
             RoomInput::Resume { secret, ack, link, reply } => self.resume(now, secret, ack, link, reply),
             RoomInput::Frame { participant, link, frame } => self.frame(now, participant, link, frame),
             RoomInput::Undecodable { participant, link, error } => self.undecodable(now, participant, link, &error),
+            RoomInput::Misbehaved { participant, link, goodbye } => {
+                if self.current(participant, link).is_some() {
+                    self.authority.remove(now, participant, goodbye);
+                }
+            }
             RoomInput::Disconnected { participant, link } => {
                 if self.current(participant, link).is_some() {
                     self.lost(now, participant);
@@ -213,7 +228,10 @@ impl RoomTask {
         let seq = frame.seq;
         let Some(session) = self.current(participant, link) else { return };
         match session.handle_frame(now, frame) {
-            Ok(Some(message)) => self.authority.handle_message(now, participant, seq, message),
+            Ok(Some(message)) => {
+                session.note_description(seq, message.as_ref());
+                self.authority.handle_message(now, participant, seq, message);
+            }
             Ok(None) => {}
             Err(error) => self.misbehaved(now, participant, error),
         }
@@ -325,17 +343,15 @@ impl RoomTask {
 
     /// A shard that does not take commands no longer does what the authority believes: nothing can be mended, so the room ends.
     fn command(&mut self, command: MediaCommand) {
-        if self.closed || self.media.command(command).is_ok() {
-            return;
+        if !self.closed && self.media.command(command).is_err() {
+            self.give_up();
         }
-        tracing::error!(room = %self.name, "the media plane does not keep up; closing the room");
-        let message = "the relay's media plane does not keep up; join again in a moment".to_owned();
-        self.close(&proto::Goodbye {
-            reason: LeaveReason::RoomClosed.into(),
-            code: ErrorCode::Ours.into(),
-            message,
-            retry_after_ms: RETRY_AFTER_MS,
-        });
+    }
+
+    /// The shard is stuck or has ended.
+    fn give_up(&mut self) {
+        tracing::error!(room = %self.name, "the media plane does not keep up or has ended; closing the room");
+        self.close(&closing("the relay's media plane does not keep up; join again in a moment"));
     }
 
     fn count(&mut self) {
@@ -343,6 +359,16 @@ impl RoomTask {
         self.hub.metrics.participants.add(now.0 - self.counted.0);
         self.hub.metrics.tracks.add(now.1 - self.counted.1);
         self.counted = now;
+    }
+}
+
+/// A room that ends through no fault of those in it.
+fn closing(message: &str) -> proto::Goodbye {
+    proto::Goodbye {
+        reason: LeaveReason::RoomClosed.into(),
+        code: ErrorCode::Ours.into(),
+        message: message.to_owned(),
+        retry_after_ms: RETRY_AFTER_MS,
     }
 }
 

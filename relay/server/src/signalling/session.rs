@@ -7,9 +7,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::digest::{SHA256, digest};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use segue_session::carrier::{CarrierError, ServerCarrier};
-use segue_wire::proto::{ClientFrame, server_frame};
+use segue_wire::proto::{ClientFrame, RelayTransport, client_frame, server_frame};
 
 use super::link::{Link, Undelivered};
+use crate::media_plane::TransportKind;
 
 /// Bytes of the secret in a resume token.
 const SECRET_LEN: usize = 32;
@@ -52,13 +53,15 @@ pub(super) struct Session {
     pub(super) secret: SecretHash,
     /// Frames of this client that could not be decoded and whose numbers are therefore missing.
     undecoded: u64,
+    /// Generation of the last description of each transport, publisher first, and the number of the frame it came in.
+    descriptions: [(u32, u64); 2],
 }
 
 impl Session {
     pub(super) fn new(link: Link, secret: SecretHash, undecoded: u64) -> Self {
         let mut carrier = ServerCarrier::new();
         carrier.open();
-        Self { carrier, link: Some(link), secret, undecoded }
+        Self { carrier, link: Some(link), secret, undecoded, descriptions: [(0, 0); 2] }
     }
 
     /// A frame came over the connection. The outer `None`: it was seen before; the inner one: a kind of message unknown here.
@@ -66,7 +69,7 @@ impl Session {
         &mut self,
         now: Instant,
         frame: ClientFrame,
-    ) -> Result<Option<Option<segue_wire::proto::client_frame::Message>>, CarrierError> {
+    ) -> Result<Option<Option<client_frame::Message>>, CarrierError> {
         self.fill_gap(now, frame.seq)?;
         let seq = frame.seq;
         let unknown = frame.message.is_none() && seq > self.carrier.handled();
@@ -78,6 +81,20 @@ impl Session {
     pub(super) fn handle_undecoded(&mut self, now: Instant, seq: u64) -> Result<(), CarrierError> {
         self.undecoded += 1;
         self.fill_gap(now, seq.saturating_add(1))
+    }
+
+    /// Notes in which frame a description came: where it is refused later, the client is told so.
+    pub(super) fn note_description(&mut self, seq: u64, message: Option<&client_frame::Message>) {
+        if let Some(client_frame::Message::Description(description)) = message {
+            let place = usize::from(description.transport() == RelayTransport::Subscriber);
+            self.descriptions[place] = (description.generation, seq);
+        }
+    }
+
+    /// The number of the frame that held a description; 0 where a later one has come since.
+    pub(super) fn described_in(&self, transport: TransportKind, generation: u32) -> u64 {
+        let (noted, seq) = self.descriptions[usize::from(transport == TransportKind::Subscriber)];
+        if noted == generation { seq } else { 0 }
     }
 
     /// Numbers that are missing because their frames could not be decoded are taken as handled.
@@ -142,7 +159,7 @@ impl Session {
 
 #[cfg(test)]
 mod tests {
-    use segue_wire::proto::{Leave, client_frame};
+    use segue_wire::proto::Leave;
 
     use super::*;
 

@@ -36,7 +36,13 @@ impl RoomTask {
                     Refusal::Limit => ErrorCode::Limit,
                     Refusal::Ours => ErrorCode::Ours,
                 };
-                let error = proto::Error { code: code.into(), message, request: 0, seq: 0 };
+                let seq = self.sessions.get(&participant).map_or(0, |session| session.described_in(transport, generation));
+                let name = match transport {
+                    TransportKind::Publisher => "publisher",
+                    TransportKind::Subscriber => "subscriber",
+                };
+                let message = format!("{name} transport, generation {generation}: {message}");
+                let error = proto::Error { code: code.into(), message, request: 0, seq };
                 self.send(now, participant, server_frame::Message::Error(error));
             }
             MediaEvent::TransportState { participant, transport, state } => {
