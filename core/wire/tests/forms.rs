@@ -71,11 +71,9 @@ fn body() -> impl Strategy<Value = signal_body::Body> {
             Body::Description(proto::Description { kind, sdp, tracks, generation, restart })
         }),
         candidate().prop_map(Body::Candidate),
-        (epoch(), 0..4i32, vec(any::<u32>(), 0..4)).prop_map(|(epoch, path, tracks)| Body::EdgePrepare(proto::EdgePrepare {
-            epoch,
-            path,
-            tracks
-        })),
+        (epoch(), 0..4i32, vec(any::<u32>(), 0..4), any::<u32>()).prop_map(|(epoch, path, tracks, raise_us)| {
+            Body::EdgePrepare(proto::EdgePrepare { epoch, path, tracks, raise_us })
+        }),
         (epoch(), 0..4i32).prop_map(|(epoch, path)| Body::EdgeReady(proto::EdgeReady { epoch, path })),
         (epoch(), 0..4i32, text()).prop_map(|(epoch, path, reason)| Body::EdgeCommit(proto::EdgeCommit {
             epoch,

@@ -7,6 +7,7 @@ pub mod bench;
 pub mod clock;
 pub mod net;
 pub mod oracle;
+pub mod parallel;
 pub mod played;
 pub mod queue;
 pub mod random;

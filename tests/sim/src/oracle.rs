@@ -1,6 +1,6 @@
 //! What must hold at every step, whatever happens.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use segue_forward::Transmit;
@@ -20,6 +20,36 @@ const MAX_TURNS: u32 = 5_000;
 /// Reasons that exempt a handover from the limit: a failure asked for it.
 const FAILURES: [&str; 1] = ["two direct paths of a participant failed"];
 
+/// Numbers of a stream that are looked back at: what is below counts as used.
+const LOOK_BACK: u64 = 8_192;
+
+/// Which of the last numbers of a stream were used.
+#[derive(Debug, Default)]
+struct Used {
+    bits: Vec<u64>,
+    /// One above the highest.
+    next: u64,
+}
+
+impl Used {
+    /// Whether it was not used before.
+    fn insert(&mut self, number: u64) -> bool {
+        self.bits.resize((LOOK_BACK / 64) as usize, 0);
+        if number + LOOK_BACK < self.next {
+            return false;
+        }
+        if number >= self.next {
+            let first = if self.next == 0 { number } else { self.next.max(number.saturating_sub(LOOK_BACK - 1)) };
+            (first..=number).for_each(|passed| self.bits[(passed % LOOK_BACK / 64) as usize] &= !(1 << (passed % 64)));
+            self.next = number + 1;
+        }
+        let word = &mut self.bits[(number % LOOK_BACK / 64) as usize];
+        let fresh = *word & (1 << (number % 64)) == 0;
+        *word |= 1 << (number % 64);
+        fresh
+    }
+}
+
 /// Watches a world.
 #[derive(Debug, Default)]
 pub struct Oracle {
@@ -27,7 +57,7 @@ pub struct Oracle {
     /// The last number of each stream.
     sequences: HashMap<(u64, Ssrc), (SeqUnwrapper, ExtSeq)>,
     /// The numbers the relay used on each stream, as far as they could be used again.
-    transmitted: HashMap<(u64, Ssrc), (HashSet<u64>, u64)>,
+    transmitted: HashMap<(u64, Ssrc), Used>,
     /// What each epoch was said to be.
     epochs: BTreeMap<(u64, u64), i32>,
     words_seen: usize,
@@ -75,16 +105,10 @@ impl Oracle {
 
     /// The relay uses no number of a stream twice: late packets go into places that were left for them.
     pub fn check_transmit(&mut self, now: Instant, session: u64, transmit: &Transmit) {
-        let (used, lowest) = self.transmitted.entry((session, transmit.ssrc)).or_default();
-        if transmit.index.0 < *lowest || !used.insert(transmit.index.0) {
+        let used = self.transmitted.entry((session, transmit.ssrc)).or_default();
+        if !used.insert(transmit.index.0) {
             let what = format!("the relay sealed {} of {} twice", transmit.index.0, transmit.ssrc);
             self.fail(now, what);
-            return;
-        }
-        if used.len() > 8_192 {
-            let floor = transmit.index.0.saturating_sub(4_096);
-            used.retain(|number| *number >= floor);
-            *lowest = floor;
         }
     }
 

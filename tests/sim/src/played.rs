@@ -28,6 +28,17 @@ pub struct Frame {
     /// Rebuilt from the redundancy of the frame after it.
     pub rebuilt: bool,
     pub keyframe: bool,
+    /// Of its payload; 0 for one that was rebuilt.
+    pub bytes: u32,
+}
+
+/// Time for which there was nothing to play of a source that was not silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hole {
+    /// When it ended, by the player's clock.
+    pub until: Instant,
+    /// Pulls of 20 ms.
+    pub pulls: u32,
 }
 
 /// Everything played of a track.
@@ -45,6 +56,9 @@ pub struct Played {
     pub first: Option<Instant>,
     pub keyframes_asked: Vec<Instant>,
     pub concealed: Duration,
+    /// All of them, where that was asked for: a stretched frame is one of one pull.
+    pub holes: Vec<Hole>,
+    hole: u32,
     /// Frames played twice or out of order: never.
     pub doubled: u64,
 }
@@ -72,10 +86,14 @@ impl Played {
 
     pub fn pulled(&mut self, now: Instant, pull: &AudioPull) {
         match pull {
-            AudioPull::Conceal => self.concealed += Duration::from_millis(20),
+            AudioPull::Conceal => {
+                self.concealed += Duration::from_millis(20);
+                self.hole += 1;
+            }
+            AudioPull::Silence if self.hole > 0 => self.hole += 1,
             AudioPull::Fec { from } => {
                 let index = read_index(&from[1..]).saturating_sub(1);
-                self.note(Frame { at: now, index, rebuilt: true, keyframe: false });
+                self.note(Frame { at: now, index, rebuilt: true, keyframe: false, bytes: 0 });
             }
             AudioPull::Frame(_) | AudioPull::Silence | AudioPull::Wait => {}
         }
@@ -83,12 +101,14 @@ impl Played {
 
     pub fn audio_frame(&mut self, now: Instant, frame: &ReceivedFrame) {
         let index = read_index(&frame.frame.payload[1..]);
-        self.note(Frame { at: now, index, rebuilt: false, keyframe: false });
+        let bytes = frame.frame.payload.len() as u32;
+        self.note(Frame { at: now, index, rebuilt: false, keyframe: false, bytes });
     }
 
     pub fn video_frame(&mut self, now: Instant, frame: &ReceivedFrame) {
         let index = read_index(&frame.frame.payload[5..]);
-        self.note(Frame { at: now, index, rebuilt: false, keyframe: frame.frame.keyframe });
+        let bytes = frame.frame.payload.len() as u32;
+        self.note(Frame { at: now, index, rebuilt: false, keyframe: frame.frame.keyframe, bytes });
     }
 
     fn note(&mut self, frame: Frame) {
@@ -98,7 +118,11 @@ impl Played {
         self.first.get_or_insert(frame.at);
         self.last = Some(frame);
         self.count += 1;
+        let pulls = std::mem::take(&mut self.hole);
         if self.record {
+            if pulls > 0 {
+                self.holes.push(Hole { until: frame.at, pulls });
+            }
             self.frames.push(frame);
         }
     }

@@ -61,6 +61,7 @@ impl Driver {
                     found.request_keyframe(now, track, encoding.unwrap_or(EncodingId(0)));
                 }
             }
+            Command::RaisePlayout { track, by, repair } => self.receiver.raise_target(now, track, by, repair),
             Command::SetSlots(slots) => {
                 if let Some(leg) = self.legs.get_mut(&LegKey::RelaySubscriber) {
                     leg.set_slots(&slots);

@@ -64,7 +64,13 @@ impl TwccRecorder {
         let next = self.next.map_or(end, |next| next.max(end));
         self.next = Some(next);
         self.pending = self.arrivals.range(end..).next().map(|(number, _)| (*number, since));
-        self.arrivals.retain(|number, at| *number >= end || now.saturating_duration_since(*at) < HISTORY);
+        // Numbers come nearly in the order of their times: what is old is in front.
+        while let Some(first) = self.arrivals.first_entry()
+            && *first.key() < end
+            && now.saturating_duration_since(*first.get()) >= HISTORY
+        {
+            first.remove();
+        }
         let count = self.count;
         self.count = count.wrapping_add(1);
         Some(TransportFeedback { sender, media, base: ExtSeq(base).wire(), reference, count, deltas })

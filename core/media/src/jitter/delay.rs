@@ -213,6 +213,12 @@ impl PlayoutDelay {
         Duration::from_micros(above.max(0) as u64)
     }
 
+    /// By how much the slowest packet of the window came later than the quickest.
+    pub(super) fn spread(&self) -> Duration {
+        let slowest = self.offsets.iter().map(|(_, offset)| *offset).max().unwrap_or(self.baseline);
+        Duration::from_micros((slowest - self.baseline).max(0) as u64)
+    }
+
     pub(super) fn jitter(&self) -> Duration {
         Duration::from_micros(self.jitter_us.max(0) as u64)
     }

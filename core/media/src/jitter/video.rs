@@ -16,8 +16,12 @@ use crate::frame::ReceivedFrame;
 use crate::merge::extend;
 use crate::packet::MediaPacket;
 
-/// Share of the frames that shall be complete when due. The rest is repaired late or concealed by the decoder.
-const QUANTILE_PERMILLE: usize = 950;
+/// Share of the frames that shall be complete when due: at 1 % of loss some three in a hundred need a retransmission, and those shall be
+/// in time. The rest is repaired late or concealed by the decoder.
+const QUANTILE_PERMILLE: usize = 990;
+
+/// A frame this much later than the quickest was repaired, or waited in a queue.
+const REPAIRED: Duration = Duration::from_millis(15);
 
 /// Frames held of one encoding: four seconds at 60 per second.
 const MAX_FRAMES: usize = 256;
@@ -219,9 +223,10 @@ impl VideoBuffer {
         Some(encoding)
     }
 
-    /// Raises the delay by `by`, for a slower path that is about to be used.
-    pub fn raise_target(&mut self, now: Instant, by: Duration) {
-        self.delay.raise(now, by);
+    /// Raises the delay by `by`, for a slower path that is about to be used, and by `repair` too where retransmissions are lived on.
+    pub fn raise_target(&mut self, now: Instant, by: Duration, repair: Duration) {
+        let repaired = self.delay.spread() > REPAIRED;
+        self.delay.raise(now, if repaired { by + repair } else { by });
     }
 
     /// Plays at no less delay than this.

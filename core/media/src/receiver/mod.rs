@@ -172,10 +172,11 @@ impl Receiver {
     }
 
     /// Raises the delay of a track by `by`, by stretching time by at most 10 %: what a path that is about to be used will lag
-    /// behind the present one. Held for 15 s unless arrivals confirm it.
-    pub fn raise_target(&mut self, now: Instant, track: TrackId, by: Duration) {
+    /// behind the present one. Video that has been living on retransmissions is raised by `repair` besides: they will take so much
+    /// longer. Held for 15 s unless arrivals confirm it.
+    pub fn raise_target(&mut self, now: Instant, track: TrackId, by: Duration, repair: Duration) {
         if let Some(track) = self.tracks.get_mut(&track) {
-            track.raise_target(now, by);
+            track.raise_target(now, by, repair);
         }
     }
 

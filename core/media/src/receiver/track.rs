@@ -147,11 +147,11 @@ impl Track {
         }
     }
 
-    pub(super) fn raise_target(&mut self, now: Instant, by: Duration) {
+    pub(super) fn raise_target(&mut self, now: Instant, by: Duration, repair: Duration) {
         for stream in self.streams.values_mut() {
             match &mut stream.buffer {
                 Buffer::Audio(audio) => audio.raise_target(now, by),
-                Buffer::Video(video) => video.raise_target(now, by),
+                Buffer::Video(video) => video.raise_target(now, by, repair),
             }
         }
     }

@@ -89,21 +89,24 @@ impl Incoming {
         self.path == path || self.moving_to() == Some(path) || self.drain.is_some_and(|(drained, _)| drained == path)
     }
 
-    /// The publisher sends on `path` too. A repeated prepare is answered again, since the first answer may be lost.
-    pub fn handle_prepare(&mut self, epoch: Epoch, path: Path, tracks: &[WatchedTrack], switch: bool) {
+    /// The publisher sends on `path` too, or will soon. A repeated prepare is answered again, since the first answer may be lost. Gives
+    /// whether this is the first of a move.
+    pub fn handle_prepare(&mut self, epoch: Epoch, path: Path, tracks: &[WatchedTrack], switch: bool) -> bool {
         if epoch < self.epoch {
-            return;
+            return false;
         }
         self.epoch = epoch;
         if let Some(watch) = self.watch.as_mut().filter(|watch| watch.epoch == epoch && watch.path == path) {
             watch.told = false;
-            return;
+            return false;
         }
+        let first = self.moving_to() != Some(path);
         let audible = tracks.iter().filter(|track| !track.silent);
         let detectors: BTreeMap<_, _> = audible.map(|track| (track.track, Detector::new(track.kind))).collect();
         let switched = detectors.is_empty() || self.decoded == Some(path);
         let detectors = if switch { BTreeMap::new() } else { detectors };
         self.watch = Some(Watch { epoch, path, detectors, switch, switched, told: false });
+        first && path != self.path
     }
 
     /// A media packet came on `path`. Cheap where nothing is watched.

@@ -8,6 +8,7 @@ mod detector;
 mod heartbeat;
 mod incoming;
 mod outgoing;
+mod quality;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,7 @@ pub use detector::Detector;
 pub use heartbeat::HeartbeatWatch;
 pub use incoming::{Incoming, Ready, WatchedTrack};
 pub use outgoing::{EdgeWish, Outgoing, OutgoingOutput};
+pub use quality::{Quality, raise_between};
 
 /// Heartbeats on every leg of an SDK are this far apart.
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(200);
@@ -44,12 +46,26 @@ pub const PREPARE_RESEND: Duration = Duration::from_secs(1);
 /// Least time for which packets of the old path are still expected.
 pub const DRAIN_MIN: Duration = Duration::from_millis(500);
 
-/// In overlap audio goes first and one more video source follows at this distance, so that the new path is not hit by all at once.
+/// In overlap audio goes first, since it takes longest to prove (8 of 10 packets); the first video source follows when that is nearly
+/// done, because it is proven by one frame and costs most while it goes both ways.
+pub const VIDEO_START: Duration = Duration::from_millis(120);
+
+/// Video sources follow one after the other at this distance, those of all publishers counted, so that nobody's downlink is hit by all
+/// at once.
 pub const VIDEO_STEP: Duration = Duration::from_millis(40);
 
-/// In overlap direct copies are thinned to their base layer after this and not at once: until the subscriber hears the new path the
-/// old one alone carries the upper layer, and most edges have committed by then.
-pub const THIN_AFTER: Duration = Duration::from_millis(300);
+/// So long after a video source began to go both ways its direct copies are thinned to their base layer. Not at once: what is lost before
+/// the first packet that comes by a new path is not missed there, so one whole frame has to come by both.
+pub const THIN_AFTER: Duration = Duration::from_millis(40);
+
+/// Playout is raised by so much at most for a slower path: beyond it, delay costs a talk more than the one gap it would hide.
+pub const MAX_RAISE: Duration = Duration::from_millis(250);
+
+/// Stretching by at most 10 % raises playout in ten times the raise.
+pub const STRETCH_FACTOR: u32 = 10;
+
+/// What two heartbeats' round trips differ by on one path, and no raise is worth: less than half a frame of audio.
+pub const MIN_RAISE: Duration = Duration::from_millis(8);
 
 /// How a path of an edge is, as far as its publisher knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +109,7 @@ impl PathStates {
 /// What the two ends of an edge tell each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EdgeMessage {
-    /// Publisher: I send these tracks on `path` too.
+    /// Publisher: I send these tracks on `path` too, or am about to, once playout had time to be raised.
     Prepare {
         /// Under which decision.
         epoch: Epoch,
@@ -101,6 +117,8 @@ pub enum EdgeMessage {
         path: Path,
         /// What to listen for.
         tracks: Vec<TrackId>,
+        /// By how much later the new path delivers: playout is to be raised by it.
+        raise: Duration,
     },
     /// Publisher: from now on only `path`.
     Commit {

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use segue_model::{Epoch, Path, TrackId};
 
 use super::{
-    EdgeMessage, FIRST_PATH_PATIENCE, LAGGARD, LAGGARD_RETRY, PREPARE_RESEND, PathState, PathStates, RETURN_DELAY, THIN_AFTER,
-    VIDEO_STEP,
+    EdgeMessage, FIRST_PATH_PATIENCE, LAGGARD, LAGGARD_RETRY, PREPARE_RESEND, PathState, PathStates, RETURN_DELAY,
+    STRETCH_FACTOR, THIN_AFTER, VIDEO_START, VIDEO_STEP,
 };
 
 /// Where an edge should be.
@@ -21,6 +21,8 @@ pub struct EdgeWish<'a> {
     pub epoch: Epoch,
     /// What the subscriber should hear there: tracks neither muted nor unwanted.
     pub tracks: &'a [TrackId],
+    /// By how much later that path delivers than the present one.
+    pub raise: Duration,
 }
 
 /// What an edge wants done.
@@ -54,8 +56,25 @@ struct Overlap {
     epoch: Epoch,
     reason: String,
     tracks: Vec<TrackId>,
+    raise: Duration,
     since: Instant,
     resend_at: Instant,
+}
+
+impl Overlap {
+    /// When the `index`-th video source begins to go both ways.
+    fn video_at(&self, index: u32) -> Instant {
+        self.since + VIDEO_START + VIDEO_STEP * index
+    }
+}
+
+/// The subscriber raises its playout; then the overlap begins.
+#[derive(Clone, Copy, Debug)]
+struct Raising {
+    to: Path,
+    epoch: Epoch,
+    raise: Duration,
+    until: Instant,
 }
 
 /// One edge, seen by its publisher.
@@ -65,6 +84,9 @@ pub struct Outgoing {
     reason: String,
     epoch: Epoch,
     overlap: Option<Overlap>,
+    raising: Option<Raising>,
+    /// The path that failed under the edge, until a decision of the room makes that history.
+    failed: Option<Path>,
     since: Instant,
     /// The path has been up at some time.
     proven: bool,
@@ -85,6 +107,8 @@ impl Outgoing {
             reason: reason.to_owned(),
             epoch,
             overlap: None,
+            raising: None,
+            failed: None,
             since: now,
             proven: false,
             impatient: false,
@@ -124,27 +148,27 @@ impl Outgoing {
         self.overlap.as_ref().map(|overlap| overlap.to)
     }
 
-    /// Whether the `index`-th video source is on `path` already: all but the new path in overlap, where they follow one by one.
+    /// Whether the `index`-th video source of all is on `path` already: all but the new path in overlap, where they follow one by one.
     #[must_use]
     pub fn carries_video(&self, now: Instant, path: Path, index: u32) -> bool {
         match &self.overlap {
-            Some(overlap) if overlap.to == path => overlap.since + VIDEO_STEP * index <= now,
+            Some(overlap) if overlap.to == path => overlap.video_at(index) <= now,
             _ => self.carries(path),
         }
     }
 
-    /// Direct copies are to be thinned to their base layer.
+    /// Direct copies of the `index`-th video source are to be thinned to their base layer: it goes both ways.
     #[must_use]
-    pub fn is_thinned(&self, now: Instant) -> bool {
-        self.overlap.as_ref().is_some_and(|overlap| overlap.since + THIN_AFTER <= now)
+    pub fn is_thinned(&self, now: Instant, index: u32) -> bool {
+        self.overlap.as_ref().is_some_and(|overlap| overlap.video_at(index) + THIN_AFTER <= now)
     }
 
-    /// When [`Outgoing::carries_video`] or [`Outgoing::is_thinned`] changes for so many video sources.
+    /// When [`Outgoing::carries_video`] or [`Outgoing::is_thinned`] changes for the video sources with these indices.
     #[must_use]
-    pub fn next_step(&self, now: Instant, videos: u32) -> Option<Instant> {
+    pub fn next_step(&self, now: Instant, videos: std::ops::Range<u32>) -> Option<Instant> {
         let overlap = self.overlap.as_ref()?;
-        let steps = (1..videos).map(|index| overlap.since + VIDEO_STEP * index);
-        steps.chain([overlap.since + THIN_AFTER]).filter(|at| *at > now).min()
+        let steps = videos.map(|index| overlap.video_at(index)).flat_map(|at| [at, at + THIN_AFTER]);
+        steps.filter(|at| *at > now).min()
     }
 
     /// Compares what is with what should be; called whenever either may have changed and when time is due.
@@ -194,16 +218,43 @@ impl Outgoing {
             return;
         }
         if wish.path == other && states.is_up(other) && self.retry_at.is_none() {
-            self.begin(now, wish);
+            if self.has_raised(now, wish) {
+                self.begin(now, wish);
+            }
+        } else if let Some(raising) = self.raising.take() {
+            let (epoch, path) = (raising.epoch, raising.to);
+            let reason = "no longer wanted".to_owned();
+            self.outputs.push_back(OutgoingOutput::Send(EdgeMessage::Abort { epoch, path, reason }));
         }
     }
 
+    /// Whether the subscriber's playout has had its time to be raised; tells the subscriber where it has to be.
+    fn has_raised(&mut self, now: Instant, wish: EdgeWish<'_>) -> bool {
+        if let Some(raising) = self.raising.filter(|raising| raising.to == wish.path) {
+            return raising.until <= now;
+        }
+        if wish.raise.is_zero() || wish.tracks.is_empty() {
+            return true;
+        }
+        let EdgeWish { path: to, epoch, raise, .. } = wish;
+        self.raising = Some(Raising { to, epoch, raise, until: now + raise * STRETCH_FACTOR });
+        let tracks = wish.tracks.to_vec();
+        self.outputs.push_back(OutgoingOutput::Send(EdgeMessage::Prepare { epoch, path: to, tracks, raise }));
+        false
+    }
+
     fn begin(&mut self, now: Instant, wish: EdgeWish<'_>) {
+        let back = match wish.path {
+            Path::Direct => "the direct path works again",
+            Path::Relayed => "the relay works again",
+        };
+        let reason = if self.failed == Some(wish.path) { back } else { wish.reason };
         let overlap = Overlap {
             to: wish.path,
             epoch: wish.epoch,
-            reason: wish.reason.to_owned(),
+            reason: reason.to_owned(),
             tracks: wish.tracks.to_vec(),
+            raise: self.raising.take().map_or(Duration::ZERO, |raising| raising.raise),
             since: now,
             resend_at: now + PREPARE_RESEND,
         };
@@ -219,8 +270,8 @@ impl Outgoing {
     }
 
     fn send_prepare(&mut self, overlap: &Overlap) {
-        let (epoch, path, tracks) = (overlap.epoch, overlap.to, overlap.tracks.clone());
-        self.outputs.push_back(OutgoingOutput::Send(EdgeMessage::Prepare { epoch, path, tracks }));
+        let (epoch, path, tracks, raise) = (overlap.epoch, overlap.to, overlap.tracks.clone(), overlap.raise);
+        self.outputs.push_back(OutgoingOutput::Send(EdgeMessage::Prepare { epoch, path, tracks, raise }));
     }
 
     /// The path died under the edge: the other one at once, and no early return.
@@ -230,12 +281,15 @@ impl Outgoing {
             Path::Relayed => "the direct path failed",
         };
         self.settle(now, to, epoch, reason);
+        self.failed = Some(to.other());
         self.retry_at = Some(now + self.return_delay);
         self.return_delay = (self.return_delay * 2).min(LAGGARD_RETRY);
     }
 
     fn settle(&mut self, now: Instant, path: Path, epoch: Epoch, reason: &str) {
         self.overlap = None;
+        self.raising = None;
+        self.failed = None;
         self.path = path;
         self.epoch = epoch;
         self.proven = true;
@@ -265,6 +319,7 @@ impl Outgoing {
     /// The room decided anew: waits of the old decision are over.
     pub fn handle_decision(&mut self) {
         self.retry_at = None;
+        self.failed = None;
         self.return_delay = RETURN_DELAY;
     }
 
@@ -281,7 +336,8 @@ impl Outgoing {
             Some(overlap) => Some(overlap.resend_at.min(overlap.since + LAGGARD)),
             None => {
                 let patience = (!self.proven && !self.impatient).then(|| self.since + FIRST_PATH_PATIENCE);
-                patience.into_iter().chain(self.retry_at).min()
+                let raised = self.raising.map(|raising| raising.until);
+                patience.into_iter().chain(self.retry_at).chain(raised).min()
             }
         }
     }

@@ -14,7 +14,7 @@ fn epoch(counter: u64) -> Epoch {
 }
 
 fn wish(path: Path, counter: u64) -> EdgeWish<'static> {
-    EdgeWish { path, reason: "grown", epoch: epoch(counter), tracks: &[AUDIO, VIDEO] }
+    EdgeWish { path, reason: "grown", epoch: epoch(counter), tracks: &[AUDIO, VIDEO], raise: Duration::ZERO }
 }
 
 fn outputs(edge: &mut Outgoing) -> Vec<OutgoingOutput> {
@@ -59,10 +59,61 @@ fn audio_goes_first_then_one_video_after_the_other() {
     let mut edge = Outgoing::new(now, Path::Direct, "joined", epoch(1));
     edge.reconcile(now, wish(Path::Relayed, 2), UP);
     assert!(edge.carries_video(now, Path::Direct, 3));
-    assert!(edge.carries_video(now, Path::Relayed, 0) && !edge.carries_video(now, Path::Relayed, 1));
-    assert_eq!(edge.next_step(now, 2), Some(now + VIDEO_STEP));
-    assert!(edge.carries_video(now + VIDEO_STEP, Path::Relayed, 1));
-    assert!(!edge.is_thinned(now) && edge.is_thinned(now + THIN_AFTER));
+    assert!(!edge.carries_video(now, Path::Relayed, 0));
+    assert_eq!(edge.next_step(now, 0..2), Some(now + VIDEO_START));
+    let begun = now + VIDEO_START;
+    assert!(edge.carries_video(begun, Path::Relayed, 0) && !edge.carries_video(begun, Path::Relayed, 1));
+    assert!(edge.carries_video(begun + VIDEO_STEP, Path::Relayed, 1));
+    let thinned = begun + THIN_AFTER;
+    assert!(!edge.is_thinned(begun, 0) && edge.is_thinned(thinned, 0) && !edge.is_thinned(thinned, 1));
+    assert_eq!(edge.next_step(begun + VIDEO_STEP, 0..2), Some(begun + VIDEO_STEP + THIN_AFTER));
+}
+
+#[test]
+fn playout_is_raised_before_a_slower_path_is_used() {
+    let now = Instant::now();
+    let raise = Duration::from_millis(100);
+    let mut edge = Outgoing::new(now, Path::Direct, "joined", epoch(1));
+    edge.reconcile(now, EdgeWish { raise, ..wish(Path::Relayed, 2) }, UP);
+    assert!(!edge.in_overlap() && !edge.carries(Path::Relayed));
+    let first = outputs(&mut edge);
+    assert!(matches!(&first[..], [OutgoingOutput::Send(EdgeMessage::Prepare { raise: by, .. })] if *by == raise));
+    let raised = now + raise * STRETCH_FACTOR;
+    assert_eq!(edge.poll_timeout(), Some(raised));
+    edge.reconcile(raised, wish(Path::Relayed, 2), UP);
+    assert!(edge.in_overlap() && edge.carries(Path::Relayed));
+}
+
+#[test]
+fn nobody_waits_for_playout_when_a_path_fails_or_the_room_thinks_again() {
+    let now = Instant::now();
+    let raise = Duration::from_millis(100);
+    let begin = || {
+        let mut edge = Outgoing::new(now, Path::Direct, "joined", epoch(1));
+        edge.reconcile(now, EdgeWish { raise, ..wish(Path::Relayed, 2) }, UP);
+        outputs(&mut edge);
+        edge
+    };
+    let mut edge = begin();
+    edge.reconcile(now, wish(Path::Relayed, 2), PathStates { direct: PathState::Suspect, ..UP });
+    assert_eq!(edge.path(), Path::Relayed);
+    let mut edge = begin();
+    edge.reconcile(now, wish(Path::Direct, 3), UP);
+    assert!(matches!(&outputs(&mut edge)[..], [OutgoingOutput::Send(EdgeMessage::Abort { .. })]));
+    assert!(!edge.in_overlap());
+}
+
+#[test]
+fn an_edge_that_returns_says_that_its_path_works_again() {
+    let now = Instant::now();
+    let mut edge = Outgoing::new(now, Path::Direct, "joined", epoch(1));
+    edge.reconcile(now, wish(Path::Direct, 1), UP);
+    edge.reconcile(now, wish(Path::Direct, 1), PathStates { direct: PathState::Suspect, ..UP });
+    assert_eq!(edge.reason(), "the direct path failed");
+    let later = now + RETURN_DELAY;
+    edge.reconcile(later, wish(Path::Direct, 1), UP);
+    edge.handle_ready(later, epoch(1), Path::Direct);
+    assert_eq!(edge.reason(), "the direct path works again");
 }
 
 #[test]

@@ -152,6 +152,15 @@ pub enum Command {
         /// Of which encoding; `None` for whichever comes.
         encoding: Option<EncodingId>,
     },
+    /// Raise the playout delay of a remote track: it is about to come by a path that takes `by` longer.
+    RaisePlayout {
+        /// Which.
+        track: TrackId,
+        /// By how much.
+        by: std::time::Duration,
+        /// By how much longer a retransmission takes there, besides.
+        repair: std::time::Duration,
+    },
     /// Which track each section of the relay's subscriber transport carries (track 0: none).
     SetSlots(Vec<proto::MidTrack>),
 }

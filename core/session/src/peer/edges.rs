@@ -1,13 +1,13 @@
 //! Our edges: where each should be, what its paths are worth, and what its moves cause.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use segue_model::{ParticipantId, Path, Quality, TrackId};
 use segue_wire::proto::{self, client_frame};
 
 use super::roster::Remote;
 use super::{Edge, LegKey, PathInfo, PeerEvent, PeerMachine, convert};
-use crate::handover::{EdgeWish, OutgoingOutput, PathState, PathStates};
+use crate::handover::{EdgeWish, OutgoingOutput, PathState, PathStates, raise_between};
 
 impl PeerMachine {
     /// Compares every outgoing edge with where it should be.
@@ -25,9 +25,10 @@ impl PeerMachine {
         let states = self.path_states(remote);
         let moving = remote.out.path() != path || remote.out.in_overlap();
         let tracks = if moving { self.audible_tracks(remote) } else { Vec::new() };
+        let raise = if moving { self.raise_for(remote, path) } else { Duration::ZERO };
         let epoch = self.topology.epoch;
         let Some(remote) = self.remotes.get_mut(&id) else { return };
-        remote.out.reconcile(now, EdgeWish { path, reason: &reason, epoch, tracks: &tracks }, states);
+        remote.out.reconcile(now, EdgeWish { path, reason: &reason, epoch, tracks: &tracks, raise }, states);
         while let Some(output) = self.remotes.get_mut(&id).and_then(|remote| remote.out.poll_output()) {
             self.handle_edge_output(now, id, output);
         }
@@ -59,6 +60,17 @@ impl PeerMachine {
     fn audible_tracks(&self, remote: &Remote) -> Vec<TrackId> {
         let wanted = |track: &TrackId| remote.wishes.get(track) != Some(&Quality::Off);
         self.publications.values().filter(|track| !track.muted).map(|track| track.id).filter(wanted).collect()
+    }
+
+    /// By how much later than now `to` would deliver at somebody, as far as heartbeats tell.
+    fn raise_for(&self, remote: &Remote, to: Path) -> Duration {
+        let (direct, ours) = (self.leg_round_trip(LegKey::Peer(remote.info.id)), self.leg_round_trip(LegKey::RelayPublisher));
+        let (Some(direct), Some(ours), Some(theirs)) = (direct, ours, remote.relay_round_trip) else { return Duration::ZERO };
+        let (direct, relayed) = (direct / 2, (ours + theirs) / 2);
+        match to {
+            Path::Direct => raise_between(relayed, direct),
+            Path::Relayed => raise_between(direct, relayed),
+        }
     }
 
     /// The two paths from us to somebody.
@@ -101,9 +113,9 @@ impl PeerMachine {
     }
 
     pub(super) fn edge_timeout(&self, now: Instant) -> Option<Instant> {
-        let videos = self.video_count();
+        let videos = self.video_indices();
         let of = |remote: &Remote| {
-            let steps = [remote.out.poll_timeout(), remote.out.next_step(now, videos), remote.inc.poll_timeout()];
+            let steps = [remote.out.poll_timeout(), remote.out.next_step(now, videos.clone()), remote.inc.poll_timeout()];
             steps.into_iter().flatten().min()
         };
         self.remotes.values().filter_map(of).min()

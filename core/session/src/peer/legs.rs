@@ -10,7 +10,7 @@ use segue_wire::proto::{self, client_frame};
 use super::signals::Carriers;
 use super::{Command, LegEvent, LegKey, LegPlan, LinkState, PeerMachine, SectionPlan, convert};
 use crate::dialog::{self, Dialog, DialogOutput, Role};
-use crate::handover::{FIRST_PATH_PATIENCE, HeartbeatWatch};
+use crate::handover::{FIRST_PATH_PATIENCE, HeartbeatWatch, Quality};
 use crate::sdp;
 
 /// A leg silent for so long restarts ICE; before that the other path carries the media anyhow.
@@ -30,6 +30,13 @@ const REBUILD_FIRST: Duration = Duration::from_secs(1);
 
 /// Doublings of that wait: a minute at most, a pair that cannot connect is tried for as long as the room lasts.
 const REBUILD_DOUBLINGS: u32 = 6;
+
+/// A round trip or a loss that changes by less is not worth a message ..
+const ROUND_TRIP_STEP: Duration = Duration::from_millis(10);
+const LOSS_STEP_PERMILLE: u32 = 50;
+
+/// .. and neither is told more often than this.
+const QUALITY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Why a leg is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,14 +65,17 @@ pub(super) struct Leg {
     /// The reliable channel is open.
     pub signal_open: bool,
     pub rtt: Option<Duration>,
+    quality: Quality,
     /// The other end does not hear us.
     pub unheard: bool,
     /// Session id of the other end's last description: another one means another transport.
     remote_session: Option<String>,
     repair: Option<(Instant, Repair)>,
     rebuilds: u32,
-    /// The last state reported to others: up or not.
+    /// The last state reported to others: up or not, and with which round trip and loss.
     reported_up: Option<bool>,
+    reported: (Option<Duration>, u32),
+    reported_at: Option<Instant>,
     /// A leg that is not up by then is news too.
     report_at: Option<Instant>,
     sections: Vec<SectionPlan>,
@@ -95,6 +105,11 @@ impl PeerMachine {
     /// Up as a transport, but nothing has been heard for a while.
     pub(super) fn leg_is_suspect(&self, key: LegKey) -> bool {
         self.legs.get(&key).is_some_and(|leg| leg.link == LinkState::Up && !leg.is_up())
+    }
+
+    /// The least round trip of late, by its heartbeats.
+    pub(super) fn leg_round_trip(&self, key: LegKey) -> Option<Duration> {
+        self.legs.get(&key)?.quality.round_trip()
     }
 
     pub(super) fn legs_up_to_peers(&self) -> BTreeSet<ParticipantId> {
@@ -148,11 +163,14 @@ impl PeerMachine {
             watch: HeartbeatWatch::default(),
             signal_open: false,
             rtt: None,
+            quality: Quality::default(),
             unheard: false,
             remote_session: None,
             repair: (role != Role::Answerer).then_some((now + CONNECT_PATIENCE, Repair::Rebuild)),
             rebuilds,
             reported_up: None,
+            reported: (None, 0),
+            reported_at: None,
             report_at: Some(now + FIRST_PATH_PATIENCE),
             sections,
         };
@@ -214,19 +232,22 @@ impl PeerMachine {
                 leg.signal_open = true;
                 if let LegKey::Peer(id) = key {
                     self.data.handle_path(now, id);
-                    self.tell_relay_lost(now, id);
+                    self.tell_relay_heard(now, id);
                 }
             }
             LegEvent::SignalChannelClosed => leg.signal_open = false,
             LegEvent::Heartbeat { rtt } => {
                 leg.rtt = rtt.or(leg.rtt);
+                leg.quality.handle_heartbeat(now, rtt);
                 if leg.watch.handle_heartbeat(now) {
                     leg.handle_heard();
+                    self.cut_off = false;
                 }
             }
             LegEvent::HeartbeatLost => {
                 leg.watch.handle_lost();
                 leg.handle_silent(now, role);
+                self.cut_off |= self.hears_nobody();
             }
             LegEvent::Failed { reason } => {
                 tracing::warn!(leg = ?key, reason, "leg failed");
@@ -258,7 +279,9 @@ impl PeerMachine {
             leg.report_at = leg.report_at.filter(|at| *at > now);
             if leg.watch.handle_timeout(now, sibling.as_ref()) {
                 leg.handle_silent(now, role);
+                self.cut_off |= self.hears_nobody();
             }
+            let Some(leg) = self.legs.get_mut(&key) else { continue };
             let Some((_, repair)) = leg.repair.filter(|(at, _)| *at <= now) else { continue };
             if !matches!(key, LegKey::Peer(_)) && !live {
                 // Nobody to answer: the relay is sought first.
@@ -267,6 +290,27 @@ impl PeerMachine {
                 leg.repair = None;
             } else {
                 self.repair_leg(now, key, repair);
+            }
+        }
+    }
+
+    /// Every leg that was up is silent: it is our own network that changed or went.
+    fn hears_nobody(&self) -> bool {
+        let mut known = self.legs.values().filter(|leg| leg.link != LinkState::Connecting).peekable();
+        known.peek().is_some() && known.all(|leg| leg.link != LinkState::Up || leg.watch.is_suspect())
+    }
+
+    /// After a change of network all paths are sought anew as soon as there is somebody to tell: the other ends cannot know where we are.
+    pub(super) fn seek_paths(&mut self, now: Instant) {
+        if !self.cut_off || !self.connection.is_live() {
+            return;
+        }
+        self.cut_off = false;
+        let keys: Vec<_> = self.legs.keys().copied().filter(|key| *key != LegKey::RelaySubscriber).collect();
+        for key in keys {
+            let lost = |leg: &Leg| leg.link == LinkState::Failed || (leg.link == LinkState::Up && leg.watch.is_suspect());
+            if self.legs.get(&key).is_some_and(lost) {
+                self.repair_leg(now, key, Repair::Restart);
             }
         }
     }
@@ -434,7 +478,7 @@ impl PeerMachine {
     /// Tells the relay, the other end and whoever depends on it when a leg comes or goes.
     pub(super) fn report_legs(&mut self, now: Instant) {
         let changed: Vec<_> =
-            self.legs.iter_mut().filter_map(|(key, leg)| leg.poll_report().map(|report| (*key, report))).collect();
+            self.legs.iter_mut().filter_map(|(key, leg)| leg.poll_report(now).map(|report| (*key, report))).collect();
         for (key, mut report) in changed {
             match key {
                 LegKey::Peer(to) => {
@@ -456,10 +500,10 @@ impl PeerMachine {
         }
     }
 
-    /// Somebody we can speak to now has not heard that we do not hear the relay.
-    fn tell_relay_lost(&mut self, now: Instant, to: ParticipantId) {
-        let lost = self.legs.get(&LegKey::RelaySubscriber).filter(|leg| leg.reported_up == Some(false));
-        if let Some(report) = lost.map(Leg::report) {
+    /// Somebody we can speak to now has not heard how we hear the relay.
+    fn tell_relay_heard(&mut self, now: Instant, to: ParticipantId) {
+        let told = self.legs.get(&LegKey::RelaySubscriber).filter(|leg| leg.reported_up.is_some());
+        if let Some(report) = told.map(Leg::report) {
             self.send_signal(now, Some(to), Body::LinkReport(report), Carriers::All);
         }
     }
@@ -484,6 +528,9 @@ impl Leg {
         let before = std::mem::replace(&mut self.link, state);
         match state {
             LinkState::Up => {
+                if before != LinkState::Up {
+                    self.quality.reset();
+                }
                 self.rebuilds = 0;
                 self.unheard = false;
                 if !self.watch.is_suspect() {
@@ -524,16 +571,34 @@ impl Leg {
         self.repair = Some((now + REBUILD_FIRST * (1 << self.rebuilds), Repair::Rebuild));
     }
 
-    /// A report where what we hear changed between something and nothing.
-    fn poll_report(&mut self) -> Option<proto::LinkReport> {
+    /// A report where what we hear changed between something and nothing, or the path is not what it was.
+    fn poll_report(&mut self, now: Instant) -> Option<proto::LinkReport> {
         let heard = self.link == LinkState::Up && !self.watch.is_suspect();
+        let same = self.reported_up == Some(heard) && !(heard && self.has_changed(now));
         // One that was never up is no news before it has had its time.
-        if self.reported_up == Some(heard) || (!heard && self.report_at.is_some()) {
+        if same || (!heard && self.report_at.is_some()) {
             return None;
         }
+        if self.reported_up == Some(heard) {
+            self.reported_at = Some(now);
+        }
+        self.reported = (self.quality.round_trip(), self.quality.loss_permille());
         self.reported_up = Some(heard);
         self.report_at = None;
         Some(self.report())
+    }
+
+    /// Round trip or loss is another than the one reported, and the last such report some time ago.
+    fn has_changed(&self, now: Instant) -> bool {
+        if self.reported_at.is_some_and(|at| now < at + QUALITY_INTERVAL) {
+            return false;
+        }
+        let longer = match (self.reported.0, self.quality.round_trip()) {
+            (None, known) => known.is_some(),
+            (Some(before), Some(after)) => before.abs_diff(after) > ROUND_TRIP_STEP.max(before / 5),
+            (Some(_), None) => false,
+        };
+        longer || self.reported.1.abs_diff(self.quality.loss_permille()) > LOSS_STEP_PERMILLE
     }
 
     fn report(&self) -> proto::LinkReport {
@@ -541,7 +606,12 @@ impl Leg {
         // One that is being repaired is lost to whoever depends on it.
         let heard = state == i32::from(proto::LinkState::Up);
         let state = if heard { state } else { state.max(proto::LinkState::Failed.into()) };
-        proto::LinkReport { peer: 0, state, rtt_us: micros(self.rtt), loss_permille: 0 }
+        proto::LinkReport {
+            peer: 0,
+            state,
+            rtt_us: micros(self.quality.round_trip()),
+            loss_permille: self.quality.loss_permille(),
+        }
     }
 }
 

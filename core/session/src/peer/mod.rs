@@ -130,6 +130,8 @@ pub struct PeerMachine {
     signal_number: u64,
     data: data::Outgoing,
     keyframes: BTreeMap<(TrackId, EncodingId), KeyframeGate>,
+    /// Nothing is heard on any leg, and the others have not been told where we are now.
+    cut_off: bool,
 }
 
 impl PeerMachine {
@@ -160,6 +162,7 @@ impl PeerMachine {
             signal_number: 0,
             data: data::Outgoing::default(),
             keyframes: BTreeMap::new(),
+            cut_off: false,
         }
     }
 
@@ -330,6 +333,7 @@ impl PeerMachine {
         self.now = Some(now);
         if self.local.is_some() {
             self.plan_legs(now);
+            self.seek_paths(now);
             self.drain_dialogs(now);
             self.report_legs(now);
             self.reconcile_edges(now);

@@ -1,7 +1,7 @@
 //! Who else is in the room, and what we know of each.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use segue_model::{Epoch, ParticipantId, Path, Quality, Topology, TopologyPolicy, TrackId};
 use segue_wire::proto::{self, LeaveReason};
@@ -61,6 +61,8 @@ pub(super) struct Remote {
     pub wishes: BTreeMap<TrackId, Quality>,
     /// They cannot hear the relay, by their own word.
     pub relay_lost: bool,
+    /// Their round trip with the relay, by their own word.
+    pub relay_round_trip: Option<Duration>,
     pub data: data::Incoming,
     /// Since when they can be reached by nothing while the relay is away.
     pub unreachable_since: Option<Instant>,
@@ -135,6 +137,7 @@ impl PeerMachine {
             seen: Seen::default(),
             wishes: BTreeMap::new(),
             relay_lost: false,
+            relay_round_trip: None,
             data: data::Incoming::default(),
             unreachable_since: None,
             absent_since: None,

@@ -11,7 +11,7 @@ impl PeerMachine {
     /// Computes every route and tells the shell of those that changed.
     pub(super) fn route(&mut self, now: Instant) {
         let mut routes = BTreeMap::new();
-        let mut video = 0;
+        let mut video = self.video_indices().start;
         for track in self.publications.values() {
             let index = if track.kind == TrackKind::Video { video } else { 0 };
             routes.insert(track.id, self.route_of(now, track, index));
@@ -42,7 +42,7 @@ impl PeerMachine {
             moving |= remote.out.in_overlap();
             let quality = remote.wishes.get(&track.id).copied().unwrap_or_default();
             if carries(Path::Direct) && quality != Quality::Off && self.leg_is_open(LegKey::Peer(id)) {
-                direct.push((LegKey::Peer(id), quality, remote.out.is_thinned(now)));
+                direct.push((LegKey::Peer(id), quality, remote.out.is_thinned(now, index)));
             }
         }
         // Direct legs share one encoding: the largest any of them wants. While an edge moves that is the one in use.

@@ -1,14 +1,15 @@
 //! What participants tell each other, over the relay and over direct legs at once.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use prost::Message as _;
 use segue_model::{ParticipantId, Path, TrackKind};
 use segue_wire::proto::signal_body::Body;
 use segue_wire::proto::{self, LeaveReason, client_frame};
 
+use super::roster::MAX_DIRECT_ROOM;
 use super::{Command, LegKey, PeerEvent, PeerMachine, convert};
-use crate::handover::{EdgeMessage, WatchedTrack};
+use crate::handover::{EdgeMessage, MAX_RAISE, WatchedTrack};
 
 /// Which carriers a signal takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +107,12 @@ impl PeerMachine {
                     .collect();
                 if let Some(path) = convert::path(prepare.path) {
                     let switch = switch || !remote.info.origin;
-                    remote.inc.handle_prepare(convert::epoch(prepare.epoch), path, &tracks, switch);
+                    let first = remote.inc.handle_prepare(convert::epoch(prepare.epoch), path, &tracks, switch);
+                    // Whoever overstates it delays nobody but itself, and not by much.
+                    let by = Duration::from_micros(prepare.raise_us.into()).min(MAX_RAISE);
+                    if first {
+                        self.raise_playout(from, path, &tracks, by);
+                    }
                 }
             }
             Body::EdgeCommit(commit) => {
@@ -127,12 +133,28 @@ impl PeerMachine {
         }
     }
 
+    /// Before tracks of `from` come by `path`, `by` later than now.
+    fn raise_playout(&mut self, from: ParticipantId, path: Path, tracks: &[WatchedTrack], by: Duration) {
+        let round_trip = |path| match path {
+            Path::Direct => self.leg_round_trip(LegKey::Peer(from)),
+            Path::Relayed => self.leg_round_trip(LegKey::RelaySubscriber),
+        };
+        // A loss is noticed after a quarter of a round trip at most and repaired one later.
+        let longer = round_trip(path).zip(round_trip(path.other())).map(|(new, old)| new.saturating_sub(old));
+        let repair = longer.map_or(Duration::ZERO, |longer| longer + longer / 4).min(MAX_RAISE);
+        if !by.is_zero() || !repair.is_zero() {
+            self.commands.extend(tracks.iter().map(|track| Command::RaisePlayout { track: track.track, by, repair }));
+        }
+    }
+
     /// What somebody sees of a leg we share (`peer` is us), or of the relay (`peer` is 0).
     fn handle_link_report(&mut self, from: ParticipantId, report: proto::LinkReport) {
         let lost = matches!(proto::LinkState::try_from(report.state), Ok(proto::LinkState::Failed | proto::LinkState::Closed));
         if report.peer == 0 {
             if let Some(remote) = self.remotes.get_mut(&from) {
                 remote.relay_lost = lost;
+                let round_trip = (report.rtt_us > 0).then(|| Duration::from_micros(report.rtt_us.into()));
+                remote.relay_round_trip = round_trip.or(remote.relay_round_trip);
             }
         } else if self.local() == Some(ParticipantId(report.peer))
             && let Some(leg) = self.legs.get_mut(&LegKey::Peer(from))
@@ -144,10 +166,11 @@ impl PeerMachine {
     /// Tells the subscriber of an edge.
     pub(super) fn send_edge_message(&mut self, now: Instant, to: ParticipantId, message: EdgeMessage) {
         let body = match message {
-            EdgeMessage::Prepare { epoch, path, tracks } => Body::EdgePrepare(proto::EdgePrepare {
+            EdgeMessage::Prepare { epoch, path, tracks, raise } => Body::EdgePrepare(proto::EdgePrepare {
                 epoch: convert::wire_epoch(epoch),
                 path: convert::wire_path(path),
                 tracks: tracks.iter().map(|track| track.0.into()).collect(),
+                raise_us: u32::try_from(raise.as_micros()).unwrap_or(u32::MAX),
             }),
             EdgeMessage::Commit { epoch, path, reason } => Body::EdgeCommit(proto::EdgeCommit {
                 epoch: convert::wire_epoch(epoch),
@@ -182,9 +205,11 @@ impl PeerMachine {
         }
     }
 
-    /// How many video tracks we publish: they follow one by one in overlap.
-    pub(super) fn video_count(&self) -> u32 {
+    /// Places of our video tracks among those of the room: they follow one by one in overlap, and so do publishers, by their ids.
+    pub(super) fn video_indices(&self) -> std::ops::Range<u32> {
+        let before = self.local().map_or(0, |local| self.remotes.range(..local).count()).min(MAX_DIRECT_ROOM);
         let videos = self.publications.values().filter(|track| track.kind == TrackKind::Video).count();
-        u32::try_from(videos).unwrap_or(u32::MAX)
+        let place = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        place(before)..place(before + videos)
     }
 }

@@ -19,6 +19,10 @@ use super::{JoinRequest, RoomOutput};
 /// Failed direct legs are looked at in rooms of up to this many participants: larger ones are on the relay anyway.
 const TANGLED_ROOM: usize = 16;
 
+/// Terms of relays are milliseconds since 1970, below 2^53 because JavaScript reads them. What is reported beyond this (the year 36812) is
+/// not believed: it would leave no terms to take.
+const MAX_REPORTED_TERM: u64 = 1 << 50;
+
 /// Direct legs or edges of one participant that must fail before the whole room moves.
 const TANGLED_EDGES: usize = 2;
 
@@ -91,6 +95,7 @@ impl RoomAuthority {
             return Err(RoomError::Full(limit));
         }
         let rejoin = request.rejoin.take().unwrap_or_default();
+        self.outbid(rejoin.incarnation);
         let id = match rejoin.participant {
             0 => self.participant_ids.fresh(now),
             wish => self.participant_ids.wish(now, wish),
@@ -107,6 +112,21 @@ impl RoomAuthority {
         self.admit(member);
         self.reconsider(now);
         Ok(id)
+    }
+
+    /// Somebody returns from a relay whose term was not below ours (a clock that was set back): we take one above it, or those who return
+    /// would take our word for stale.
+    fn outbid(&mut self, reported: u64) {
+        // Where a room lives on, its own term is no report of another relay's.
+        let least = self.config.incarnation + u64::from(!self.members.is_empty());
+        if !(least..=MAX_REPORTED_TERM).contains(&reported) {
+            return;
+        }
+        self.config.incarnation = reported + 1;
+        self.controller.set_term(self.config.incarnation);
+        if let Some(commit) = commit_of(self.controller.standing()) {
+            self.broadcast(None, &server_frame::Message::TopologyCommit(commit));
+        }
     }
 
     /// The connection of a participant was lost: it is held for the resume window.

@@ -96,6 +96,12 @@ impl Controller {
         self.target
     }
 
+    /// Goes on under another term: a higher one.
+    pub(super) fn set_term(&mut self, term: u64) {
+        self.epoch = Epoch { incarnation: term, counter: self.epoch.counter + 1 };
+        self.announced_epoch = self.epoch;
+    }
+
     /// What a newcomer is told of the room.
     pub(super) fn standing(&self) -> TopologyOutput {
         TopologyOutput::Commit { epoch: self.announced_epoch, topology: self.announced, reason: self.reason.clone() }

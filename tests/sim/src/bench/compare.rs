@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use segue_model::{Path, TrackKind};
 
-use super::trial::{AFTERMATH, Trial};
+use super::trial::{AFTERMATH, Class, Trial};
 use crate::world::World;
 
 /// A change that is not over by then never will be.
@@ -18,6 +18,10 @@ pub struct Measured {
     pub audio_gaps: Vec<f64>,
     pub video_gaps: Vec<f64>,
     pub frames_lost: Vec<f64>,
+    /// Longest time without anything to play, beyond that of the twin: what a hold in playout costs although no frame is left out.
+    pub holes: Vec<f64>,
+    /// Bytes of video played from one to three seconds after the last commit, as a share of the twin's.
+    pub quality: Vec<f64>,
     pub duplicates: u64,
     pub participants_lost: u64,
     pub messages_lost: u64,
@@ -76,8 +80,10 @@ struct EdgePlayed {
     /// Time of the first frame and distance of frames, of the source.
     begun: Duration,
     interval: Duration,
-    /// (index, when it was played)
-    frames: Vec<(u64, Duration)>,
+    /// (index, when it was played, bytes)
+    frames: Vec<(u64, Duration, u32)>,
+    /// (when it ended, pulls)
+    holes: Vec<(Duration, u32)>,
     doubled: u64,
     muted: bool,
 }
@@ -120,11 +126,21 @@ impl Side {
     }
 
     pub fn sample(&mut self, world: &World) {
+        // Of those whose edges move: what newcomers send comes sooner in one run than in the other.
+        let tracks: BTreeSet<_> = (0..self.established).flat_map(|at| world.nodes[at].publications.keys().copied()).collect();
         let bytes = (0..self.established).map(|at| {
-            let legs = world.nodes[at].legs.values();
-            legs.fold(Bytes::default(), |sum, leg| Bytes { sent: sum.sent + leg.sent, received: sum.received + leg.received })
+            let mut bytes = Bytes::default();
+            for leg in world.nodes[at].legs.values() {
+                bytes.sent += leg.sent;
+                let of = leg.received.iter().filter(|(track, _)| tracks.contains(track));
+                bytes.received += of.map(|(_, bytes)| *bytes).sum::<u64>();
+            }
+            bytes
         });
-        let moving = (0..self.established).any(|at| world.nodes[at].machine.path_info().iter().any(|edge| edge.moving));
+        let moving = (0..self.established).any(|at| {
+            let machine = &world.nodes[at].machine;
+            machine.path_info().iter().any(|edge| edge.moving && machine.local() == Some(edge.edge.publisher))
+        });
         self.slices.push((world.now - self.base, bytes.collect(), moving));
     }
 
@@ -159,8 +175,11 @@ impl Side {
         times.dedup();
         self.switches = times.len();
         let wanted = if trial.up { Path::Relayed } else { Path::Direct };
+        // Whoever cannot reach the relay stays where it is.
+        let stays = (trial.class == Class::RelayBlocked).then(|| world.nodes[0].machine.local()).flatten();
         let edges = (0..self.established).flat_map(|at| world.nodes[at].machine.path_info());
-        self.moved = edges.into_iter().all(|edge| edge.path == wanted);
+        let mut edges = edges.filter(|edge| ![Some(edge.edge.publisher), Some(edge.edge.subscriber)].contains(&stays));
+        self.moved = edges.all(|edge| edge.path == wanted);
         self.collect(world);
         let sent = world.oracle.sent.get("n0").cloned().unwrap_or_default();
         let grace = sent.len().saturating_sub(12);
@@ -195,7 +214,12 @@ impl Side {
                         frames: played
                             .frames
                             .iter()
-                            .map(|frame| (frame.index, node.clock.world(frame.at) - world.base))
+                            .map(|frame| (frame.index, node.clock.world(frame.at) - world.base, frame.bytes))
+                            .collect(),
+                        holes: played
+                            .holes
+                            .iter()
+                            .map(|hole| (node.clock.world(hole.until) - world.base, hole.pulls))
                             .collect(),
                         doubled: played.doubled,
                         muted: publication.spec.muted || publication.spec.source == segue_model::TrackSource::Screen,
@@ -257,19 +281,24 @@ pub fn compare(trial: &Trial, with: &Side, without: &Side) -> Measured {
         match edge.kind {
             TrackKind::Audio => {
                 measured.audio_gaps.push(longest as f64 * 20.0);
-                measured
-                    .delay_added
-                    .push((lag(edge, to) - lag(twin, to)) * 1e3 - trial.diff.max(0.0) * f64::from(u8::from(trial.up)));
+                let hole = longest_hole(edge, from, to).saturating_sub(longest_hole(twin, from, to).max(1));
+                measured.holes.push(f64::from(hole) * 20.0);
+                measured.delay_added.push((lag(edge, to) - lag(twin, to)) * 1e3 - trial.slower());
             }
             TrackKind::Video => {
                 let excess = |edge: &EdgePlayed| longest_excess(edge, from, to);
                 measured.video_gaps.push((ms(excess(edge)) - ms(excess(twin))).max(0.0));
                 measured.frames_lost.push(lost as f64);
+                if let Some(last) = with.last_commit {
+                    let span = last + Duration::from_secs(1)..to;
+                    measured.quality.push(played_bytes(edge, &span) / played_bytes(twin, &span).max(1.0));
+                }
             }
         }
     }
     if let (Some(prepared), Some(last)) = (with.prepared, with.last_commit) {
-        measured.migrate_ms = Some(ms(last.saturating_sub(prepared)));
+        // Playout is stretched by at most a tenth before a slower path is used: that time is not the machine's.
+        measured.migrate_ms = Some((ms(last.saturating_sub(prepared)) - 10.0 * trial.slower()).max(0.0));
     }
     let moving: Vec<Duration> = with.slices.iter().filter(|(_, _, moving)| *moving).map(|(at, ..)| *at).collect();
     if let (Some(first), Some(last)) = (moving.first(), moving.last()) {
@@ -290,8 +319,8 @@ pub fn compare(trial: &Trial, with: &Side, without: &Side) -> Measured {
 /// The longest run of frames that the twin played and this one did not, and how many there are. Frames neither played interrupt
 /// nothing.
 fn missing(edge: &EdgePlayed, twin: &EdgePlayed, indices: std::ops::Range<u64>) -> (u64, u64) {
-    let own: BTreeSet<u64> = edge.frames.iter().map(|(index, _)| *index).collect();
-    let other: BTreeSet<u64> = twin.frames.iter().map(|(index, _)| *index).collect();
+    let own: BTreeSet<u64> = edge.frames.iter().map(|(index, ..)| *index).collect();
+    let other: BTreeSet<u64> = twin.frames.iter().map(|(index, ..)| *index).collect();
     let (mut longest, mut run, mut lost) = (0, 0, 0);
     for index in indices {
         if own.contains(&index) {
@@ -315,11 +344,20 @@ fn longest_excess(edge: &EdgePlayed, from: Duration, to: Duration) -> Duration {
     excess.max().unwrap_or_default()
 }
 
+/// The longest time without anything to play, in pulls.
+fn longest_hole(edge: &EdgePlayed, from: Duration, to: Duration) -> u32 {
+    edge.holes.iter().filter(|(until, _)| (from..=to).contains(until)).map(|(_, pulls)| *pulls).max().unwrap_or(0)
+}
+
+fn played_bytes(edge: &EdgePlayed, span: &std::ops::Range<Duration>) -> f64 {
+    edge.frames.iter().filter(|(_, played, _)| span.contains(played)).map(|(.., bytes)| f64::from(*bytes)).sum()
+}
+
 /// From capture to playing, around a time, in seconds.
 fn lag(edge: &EdgePlayed, at: Duration) -> f64 {
-    let end = edge.frames.partition_point(|(_, played)| *played < at);
+    let end = edge.frames.partition_point(|(_, played, _)| *played < at);
     let recent = &edge.frames[end.saturating_sub(25)..end];
-    let of = |(index, played): &(u64, Duration)| {
+    let of = |(index, played, _): &(u64, Duration, u32)| {
         played.as_secs_f64() - (edge.begun.as_secs_f64() + edge.interval.as_secs_f64() * *index as f64)
     };
     recent.iter().map(of).sum::<f64>() / recent.len().max(1) as f64
@@ -339,7 +377,7 @@ pub fn outage(trial: &Trial, world: &World, at: Instant) -> Measured {
             .windows(2)
             .filter(|pair| pair[0].1 + edge.interval * 4 >= at && pair[0].1 <= at + Duration::from_secs(4));
         let longest = near.map(|pair| pair[1].1 - pair[0].1).max();
-        let stopped = edge.frames.last().is_none_or(|(_, last)| *last + Duration::from_secs(2) < world.now - world.base);
+        let stopped = edge.frames.last().is_none_or(|(_, last, _)| *last + Duration::from_secs(2) < world.now - world.base);
         let silence = if stopped { Duration::from_secs(12) } else { longest.unwrap_or_default().saturating_sub(edge.interval) };
         match edge.kind {
             TrackKind::Audio => measured.audio_outage.push(ms(silence)),

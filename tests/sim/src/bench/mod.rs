@@ -17,10 +17,11 @@ pub use trial::{Class, Trial};
 
 const USAGE: &str = "\
 usage: segue-sim handover [--seeds N] [--seed-base B] [--participants P] [--loss P] [--burst] [--jitter MS] [--path-diff MS]
-                          [--class NAME] [--scenario FILE] [--json]
+                          [--class NAME] [--scenario FILE] [--each] [--json]
   --participants  established participants, 2..8 (default: drawn)
   --loss          share of packets lost, 0.05 for 5 %
   --class         one of the chaos set only; without any of these options the whole set is run
+  --each          a line for each seed besides
   --scenario      its [network] and steps are played before the trigger
 ";
 
@@ -35,6 +36,8 @@ pub struct Options {
     jitter: Option<f64>,
     path_diff: Option<f64>,
     class: Option<Class>,
+    /// A line for each seed.
+    each: bool,
 }
 
 impl Options {
@@ -88,6 +91,7 @@ fn parse(arguments: &[String]) -> Result<(Options, Option<String>), String> {
                 options.class = Some(Class::named(&text).ok_or_else(|| wrong(&text))?);
             }
             "--scenario" => scenario = Some(value()?),
+            "--each" => options.each = true,
             "--json" => {}
             _ => return Err(USAGE.to_owned()),
         }
@@ -103,9 +107,13 @@ pub fn run(arguments: &[String], load: &dyn Fn(&Path) -> Result<Scenario, String
     let (options, scenario) = parse(arguments)?;
     let scenario = scenario.map(|path| load(Path::new(&path))).transpose()?;
     let mut report = report::Report::default();
-    for seed in options.base..options.base + options.seeds {
-        let trial = options.trial(seed);
-        report.add(&trial, trial.measure(scenario.as_ref()));
+    let trials: Vec<Trial> = (options.base..options.base + options.seeds).map(|seed| options.trial(seed)).collect();
+    let measured = crate::parallel::map(&trials, |trial| trial.measure(scenario.as_ref()));
+    for (trial, outcome) in trials.iter().zip(measured) {
+        report.add(trial, outcome);
+        if options.each {
+            report.print_last();
+        }
     }
     report.print();
     Ok(report.is_sound())

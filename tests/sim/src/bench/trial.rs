@@ -168,6 +168,12 @@ pub struct Trial {
 }
 
 impl Trial {
+    /// By how many milliseconds the new path is slower than the old one; 0 where it is not.
+    #[must_use]
+    pub fn slower(&self) -> f64 {
+        if self.up { self.diff.max(0.0) } else { (-self.diff).max(0.0) }
+    }
+
     /// Runs both, and compares.
     ///
     /// # Errors
@@ -324,7 +330,10 @@ impl Trial {
             Class::SignallingLost => world.drop_connection(0),
             Class::Toggles => {
                 world.with(0, |node, now| node.set_muted(now, TrackSource::Camera, true));
-                world.with(1, |node, now| node.publish(now, source(What::Screen)));
+                // A screen asks for the relay.
+                if self.up {
+                    world.with(1, |node, now| node.publish(now, source(What::Screen)));
+                }
             }
             _ => {}
         }

@@ -42,9 +42,13 @@ pub struct Leg {
     ssrc: Ssrc,
     routes: BTreeMap<TrackId, RouteLeg>,
     rng: Rng,
-    /// Bytes sent and received, of RTP.
+    /// Bytes sent and received, of RTP. Without keyframes: what a newcomer costs is no cost of a change of path.
     pub sent: u64,
-    pub received: u64,
+    pub received: BTreeMap<TrackId, u64>,
+    /// Something was done with it since it was last drained.
+    pub stale: bool,
+    /// When it is due, if it is not stale.
+    pub due: Option<Instant>,
 }
 
 impl Leg {
@@ -73,11 +77,14 @@ impl Leg {
             routes: BTreeMap::new(),
             rng,
             sent: 0,
-            received: 0,
+            received: BTreeMap::new(),
+            stale: true,
+            due: None,
         }
     }
 
     pub fn set_up(&mut self, now: Instant, up: bool) {
+        self.stale = true;
         self.up = up;
         if up && self.heartbeats.is_none() {
             self.heartbeats = Some(Heartbeats::new(now, self.ssrc));
@@ -85,6 +92,7 @@ impl Leg {
     }
 
     pub fn set_route(&mut self, track: TrackId, kind: TrackKind, route: Option<&RouteLeg>) {
+        self.stale = true;
         let Some(route) = route else {
             self.routes.remove(&track);
             return;
@@ -109,11 +117,13 @@ impl Leg {
     }
 
     pub fn remove_track(&mut self, track: TrackId) {
+        self.stale = true;
         self.routes.remove(&track);
         self.send.remove_stream(track);
     }
 
     pub fn forget_remote(&mut self, track: TrackId) {
+        self.stale = true;
         self.recv.unbind(track);
     }
 
@@ -123,12 +133,16 @@ impl Leg {
         let Some(route) = self.routes.get(&packet.origin.source) else { return };
         let wanted = route.encodings.is_empty() || route.encodings.contains(&layer.encoding) || packet.origin.flags.probe;
         if self.up && wanted && route.max_temporal.is_none_or(|highest| layer.temporal.0 <= highest) {
+            self.stale = true;
             self.send.push(now, packet);
         }
     }
 
     pub fn handle_rtp(&mut self, now: Instant, packet: RtpPacket, out: &mut Vec<MediaPacket>) {
-        self.received += packet.payload.len() as u64;
+        self.stale = true;
+        if let Some(origin) = packet.header.extensions.origin {
+            *self.received.entry(origin.source).or_insert(0) += counted(&packet);
+        }
         let mut received = self.recv.handle_rtp(now, packet);
         while let Some(media) = received {
             out.push(media.packet);
@@ -137,6 +151,7 @@ impl Leg {
     }
 
     pub fn handle_rtcp(&mut self, now: Instant, bytes: &[u8]) {
+        self.stale = true;
         for packet in parse_compound(bytes).expect("our own compounds are well formed") {
             if let (RtcpPacket::Heartbeat(heartbeat), Some(heartbeats)) = (&packet, &mut self.heartbeats) {
                 heartbeats.handle_heartbeat(now, heartbeat);
@@ -147,10 +162,12 @@ impl Leg {
     }
 
     pub fn request_keyframe(&mut self, now: Instant, track: TrackId, encoding: EncodingId) {
+        self.stale = true;
         self.recv.request_keyframe(now, track, encoding);
     }
 
     pub fn handle_timeout(&mut self, now: Instant, lacks: &dyn Lacks, out: &mut Vec<MediaPacket>) {
+        self.stale = true;
         if let Some(heartbeats) = &mut self.heartbeats {
             heartbeats.handle_timeout(now);
         }
@@ -174,7 +191,7 @@ impl Leg {
             return None;
         }
         let packet = self.send.poll_transmit(now)?;
-        self.sent += packet.payload.len() as u64;
+        self.sent += counted(&packet);
         Some(packet)
     }
 
@@ -225,4 +242,9 @@ impl Leg {
     pub fn rtt(&self) -> Option<Duration> {
         self.send.stats().rtt
     }
+}
+
+fn counted(packet: &RtpPacket) -> u64 {
+    let keyframe = packet.header.extensions.origin.is_some_and(|origin| origin.flags.keyframe);
+    if keyframe { 0 } else { packet.payload.len() as u64 }
 }

@@ -45,6 +45,12 @@ pub const CONNECT_ROUND_TRIPS: u32 = 3;
 /// Datagrams that wait for a process that does not read: what a socket's buffer holds of them.
 const STALL_BUFFER: usize = 1_500;
 
+/// Retransmitted packets whose attempts are counted; more than a comparison makes.
+const MAX_ATTEMPTS: usize = 1 << 18;
+
+/// What arrives within so much time is read at once, at its end: no shell reads its sockets more often than its timers tell the time.
+const READ_NANOS: u128 = 1_000_000;
+
 /// Everything that happens.
 #[derive(Debug)]
 pub(crate) enum Happening {
@@ -116,6 +122,9 @@ pub struct World {
     current: BTreeMap<usize, ConnId>,
     next_conn: ConnId,
     keys: u64,
+    owners: HashMap<TrackId, usize>,
+    /// Retransmissions of packets, by what they are and whom they go to.
+    attempts: HashMap<u64, u64>,
     dirty: BTreeSet<End>,
     /// Packets moved and events handled.
     pub packets: u64,
@@ -146,6 +155,8 @@ impl World {
             current: BTreeMap::new(),
             next_conn: 0,
             keys: 0,
+            owners: HashMap::new(),
+            attempts: HashMap::new(),
             dirty: BTreeSet::new(),
             packets: 0,
             happenings: 0,
@@ -203,6 +214,7 @@ impl World {
     pub fn with<T>(&mut self, at: usize, f: impl FnOnce(&mut Node, Instant) -> T) -> T {
         let node = &mut self.nodes[at];
         let local = node.clock.local(self.now);
+        node.machine_stale = true;
         let result = f(node, local);
         self.touch(End::Host(at));
         self.settle();
@@ -323,6 +335,11 @@ impl World {
         let Some(end) = end else { return };
         let Some(happening) = self.admit(end, happening) else { return };
         self.touch(end);
+        if let End::Host(at) = end
+            && !matches!(happening, Happening::Rtp(..) | Happening::Rtcp(..) | Happening::Wake(_))
+        {
+            self.nodes[at].machine_stale = true;
+        }
         match happening {
             Happening::Rtp(session, packet) => self.handle_rtp(end, session, *packet),
             Happening::Rtcp(session, bytes) => match end {
@@ -465,9 +482,7 @@ impl World {
             relay::Effect::Close { conn } => self.close_after(conn),
             relay::Effect::Rtp { session, packet, transmit, .. } => {
                 self.oracle.check_transmit(self.now, session, &transmit);
-                let owner = self.nodes.iter().position(|node| {
-                    packet.header.extensions.origin.is_some_and(|origin| node.publications.contains_key(&origin.source))
-                });
+                let owner = packet.header.extensions.origin.and_then(|origin| self.owner_of(origin.source));
                 self.send_media(session, packet, owner);
             }
             relay::Effect::Rtcp { session, bytes, .. } => self.send_control(session, bytes),
@@ -481,6 +496,17 @@ impl World {
     }
 
     // ------------------------------------------------------------------------------------------------------------------ media
+
+    /// Who publishes a track. The last answer is remembered: it is asked for with every packet the relay sends.
+    fn owner_of(&mut self, track: TrackId) -> Option<usize> {
+        let publishes = |at: &usize| self.nodes.get(*at).is_some_and(|node| node.publications.contains_key(&track));
+        let known = self.owners.get(&track).copied().filter(publishes);
+        let found = known.or_else(|| self.nodes.iter().position(|node| node.publications.contains_key(&track)))?;
+        if known.is_none() {
+            self.owners.insert(track, found);
+        }
+        Some(found)
+    }
 
     fn send_rtp(&mut self, at: usize, leg: LegKey, packet: RtpPacket) {
         let Some(session) = self.nodes[at].legs.get(&leg).map(|leg| leg.session) else { return };
@@ -496,9 +522,14 @@ impl World {
         let origin = packet.header.extensions.origin;
         let (key, media) = match (origin, owner) {
             (Some(origin), Some(owner)) => {
-                let attempt = if repair || origin.flags.probe { 1 + u64::from(packet.header.sequence.0) } else { 0 };
                 let layer = u64::from(origin.layer.encoding.0) << 8 | u64::from(origin.layer.temporal.0);
-                let key = hash(&[u64::from(origin.source.0), layer, u64::from(origin.packet), attempt]);
+                let words = [u64::from(origin.source.0), layer, u64::from(origin.packet)];
+                let attempt = match (repair, origin.flags.probe) {
+                    (true, _) => self.attempt(hash(&[words[0], words[1], words[2], to.word()])),
+                    (_, true) => 1 + u64::from(packet.header.sequence.0),
+                    _ => 0,
+                };
+                let key = hash(&[words[0], words[1], words[2], attempt]);
                 let made = if repair { None } else { self.made_at(owner, origin.source, packet.header.timestamp) };
                 (key, Some((End::Host(owner), made.unwrap_or_else(|| self.now.saturating_duration_since(self.base)))))
             }
@@ -507,7 +538,7 @@ impl World {
         let arrivals = self.net.send(self.now, Parcel { from, to, size, key, media });
         let mut packet = Some(Box::new(packet));
         for (index, at) in arrivals.into_iter().enumerate() {
-            let Some(at) = at else { continue };
+            let Some(at) = at.map(|at| self.read_at(at)) else { continue };
             let last = index == 1 || arrivals[1].is_none();
             let body = if last { packet.take() } else { packet.clone() };
             if let Some(body) = body {
@@ -534,8 +565,24 @@ impl World {
         let key = hash(&[session, nanos, bytes.len() as u64]);
         let arrivals = self.net.send(self.now, Parcel { from, to, size: bytes.len(), key, media: None });
         for at in arrivals.into_iter().flatten() {
-            self.queue.push(at, Happening::Rtcp(remote, bytes.clone()));
+            self.queue.push(self.read_at(at), Happening::Rtcp(remote, bytes.clone()));
         }
+    }
+
+    /// Which retransmission of a packet to somebody this is: each has its own fate, and the same one by every path.
+    fn attempt(&mut self, packet: u64) -> u64 {
+        if self.attempts.len() > MAX_ATTEMPTS {
+            self.attempts.clear();
+        }
+        let attempt = self.attempts.entry(packet).or_insert(0);
+        *attempt += 1;
+        *attempt
+    }
+
+    /// When a datagram that arrives at `at` is read.
+    fn read_at(&self, at: Instant) -> Instant {
+        let over = (at - self.base).as_nanos() % READ_NANOS;
+        if over == 0 { at } else { at + Duration::from_nanos((READ_NANOS - over) as u64) }
     }
 
     fn next_key(&mut self) -> u64 {

@@ -120,6 +120,13 @@ pub struct Node {
     /// Everything played is kept, not only the last of it.
     record: bool,
     fresh: Vec<MediaPacket>,
+    due_legs: Vec<LegKey>,
+    /// The machine was handed something, or said something, since it was last asked when it is due.
+    pub machine_stale: bool,
+    machine_due: Option<Instant>,
+    /// Likewise the receiver.
+    receiver_stale: bool,
+    receiver_due: Option<Instant>,
     pub keyframes_asked: u64,
     pub gone: bool,
 }
@@ -150,6 +157,11 @@ impl Node {
             messages: Vec::new(),
             record,
             fresh: Vec::new(),
+            due_legs: Vec::new(),
+            machine_stale: true,
+            machine_due: None,
+            receiver_stale: true,
+            receiver_due: None,
             keyframes_asked: 0,
             gone: false,
         };
@@ -234,6 +246,7 @@ impl Node {
             }
             let track = packet.origin.source;
             let outcome = self.receiver.handle_packet(now, id, packet);
+            self.receiver_stale |= outcome == MergeOutcome::Fresh;
             if let Some(remote) = self.remotes.get_mut(&track) {
                 remote.played.arrived(outcome);
             }
@@ -243,15 +256,20 @@ impl Node {
 
     /// Lets every machine notice the time.
     pub fn handle_timeouts(&mut self, now: Instant) {
-        if self.machine.poll_timeout().is_some_and(|at| at <= now) {
-            self.machine.handle_timeout(now);
-            let left = self.machine.poll_timeout();
-            if left.is_some_and(|at| at <= now) {
-                self.notes
-                    .push(Note::Failed("a timeout of the participant's machine is in the past after handle_timeout".into()));
+        // A deadline that was remembered may have moved on since.
+        if self.machine_due.is_some_and(|at| at <= now) {
+            self.machine_stale = true;
+            if self.machine.poll_timeout().is_some_and(|at| at <= now) {
+                self.machine.handle_timeout(now);
+                let left = self.machine.poll_timeout();
+                if left.is_some_and(|at| at <= now) {
+                    let what = "a timeout of the participant's machine is in the past after handle_timeout";
+                    self.notes.push(Note::Failed(what.into()));
+                }
             }
         }
-        if self.receiver.poll_timeout().is_some_and(|at| at <= now) {
+        if self.receiver_due.is_some_and(|at| at <= now) {
+            self.receiver_stale = true;
             self.receiver.handle_timeout(now);
         }
         self.handle_leg_timeouts(now);
@@ -260,16 +278,17 @@ impl Node {
     }
 
     fn handle_leg_timeouts(&mut self, now: Instant) {
-        let due = |leg: &Leg| leg.poll_timeout().is_some_and(|at| at <= now);
-        let keys: Vec<_> = self.legs.iter().filter(|(_, leg)| due(leg)).map(|(key, _)| *key).collect();
+        let mut keys = std::mem::take(&mut self.due_legs);
+        keys.extend(self.legs.iter().filter(|(_, leg)| leg.due.is_some_and(|at| at <= now)).map(|(key, _)| *key));
         let mut fresh = std::mem::take(&mut self.fresh);
-        for key in keys {
+        for key in keys.drain(..) {
             let Some(leg) = self.legs.get_mut(&key) else { continue };
             let id = leg.id;
             leg.handle_timeout(now, &self.receiver, &mut fresh);
             self.merge(now, key, id, &mut fresh);
         }
         self.fresh = fresh;
+        self.due_legs = keys;
     }
 
     fn run_sources(&mut self, now: Instant) {
@@ -291,7 +310,9 @@ impl Node {
     }
 
     fn pull_audio(&mut self, now: Instant) {
-        let Some(mut due) = self.next_pull else { return };
+        let Some(mut due) = self.next_pull.filter(|due| *due <= now) else { return };
+        // Pictures follow the delay of their sound.
+        self.receiver_stale = true;
         let mut late = 0;
         while due <= now && late < MAX_LATE_PULLS {
             for (track, remote) in self.remotes.iter_mut().filter(|(_, remote)| remote.kind == TrackKind::Audio) {
@@ -314,6 +335,7 @@ impl Node {
             while let Some(event) = self.machine.poll_event() {
                 self.handle_event(now, event);
                 busy = true;
+                self.receiver_stale = true;
             }
             while let Some(command) = self.machine.poll_command() {
                 self.execute(now, command);
@@ -321,6 +343,7 @@ impl Node {
             }
             busy |= self.drain_receiver(now);
             busy |= self.drain_legs(now);
+            self.machine_stale |= busy;
             if !busy {
                 break;
             }
@@ -332,6 +355,9 @@ impl Node {
     }
 
     fn drain_receiver(&mut self, now: Instant) -> bool {
+        if !std::mem::take(&mut self.receiver_stale) {
+            return false;
+        }
         let mut busy = false;
         while let Some(frame) = self.receiver.poll_frame(now) {
             busy = true;
@@ -352,12 +378,13 @@ impl Node {
                 ReceiverEvent::KeyframeNeeded { leg: Some(_), .. } | ReceiverEvent::LegActive { .. } => {}
             }
         }
+        self.receiver_due = self.receiver.poll_timeout();
         busy
     }
 
     fn drain_legs(&mut self, now: Instant) -> bool {
         let mut busy = false;
-        for (key, leg) in &mut self.legs {
+        for (key, leg) in self.legs.iter_mut().filter(|(_, leg)| leg.stale) {
             while let Some(packet) = leg.poll_transmit(now) {
                 self.effects.push(Effect::Rtp { leg: *key, packet });
             }
@@ -368,15 +395,20 @@ impl Node {
                 busy = true;
                 self.machine.handle_leg(now, *key, event);
             }
+            leg.stale = false;
+            leg.due = leg.poll_timeout();
         }
         busy
     }
 
     /// When the next machine has something to do, by our own clock.
-    pub fn deadline(&self) -> Option<Instant> {
-        let machines = [self.machine.poll_timeout(), self.receiver.poll_timeout(), self.next_pull];
+    pub fn deadline(&mut self) -> Option<Instant> {
+        if std::mem::take(&mut self.machine_stale) {
+            self.machine_due = self.machine.poll_timeout();
+        }
+        let machines = [self.machine_due, self.receiver_due, self.next_pull];
         let sources = self.publications.values().filter_map(Publication::poll_timeout);
-        let legs = self.legs.values().filter_map(Leg::poll_timeout);
+        let legs = self.legs.values().filter_map(|leg| leg.due);
         machines.into_iter().flatten().chain(sources).chain(legs).min()
     }
 
@@ -401,6 +433,10 @@ impl Node {
                 if let Some(found) = self.legs.get_mut(&leg) {
                     found.request_keyframe(now, track, encoding.unwrap_or(EncodingId(0)));
                 }
+            }
+            Command::RaisePlayout { track, by, repair } => {
+                self.receiver_stale = true;
+                self.receiver.raise_target(now, track, by, repair);
             }
             Command::AddCandidate { .. } | Command::SetSections { .. } | Command::SetSlots(_) | Command::SendLossy { .. } => {}
         }

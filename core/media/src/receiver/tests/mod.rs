@@ -95,7 +95,7 @@ fn a_change_of_path_loses_nothing_and_doubles_nothing() {
             // What the heartbeats of the standby leg tell before it is used.
             let now = world.at(3_000);
             for track in [AUDIO, VIDEO] {
-                world.receiver.raise_target(now, track, Duration::from_millis(new.saturating_sub(old)));
+                world.receiver.raise_target(now, track, Duration::from_millis(new.saturating_sub(old)), Duration::ZERO);
             }
             world.run(3_000, 22_000);
             let played = &world.played;
@@ -125,7 +125,7 @@ fn a_short_overlap_is_enough_where_the_difference_was_known_before() {
             world.run(0, 4_000);
             let now = world.at(4_000);
             for track in [AUDIO, VIDEO] {
-                world.receiver.raise_target(now, track, Duration::from_millis(new.saturating_sub(old)));
+                world.receiver.raise_target(now, track, Duration::from_millis(new.saturating_sub(old)), Duration::ZERO);
             }
             world.run(4_000, 10_000);
             world.played.no_duplicates();
@@ -296,7 +296,7 @@ fn the_picture_follows_the_voice() {
     world.receiver.synchronise(AUDIO, VIDEO);
     let now = world.at(0);
     world.run(0, 1_000);
-    world.receiver.raise_target(now, AUDIO, Duration::from_millis(150));
+    world.receiver.raise_target(now, AUDIO, Duration::from_millis(150), Duration::ZERO);
     world.run(1_000, 6_000);
     let (audio, video) = (world.receiver.target(AUDIO).unwrap(), world.receiver.target(VIDEO).unwrap());
     assert!(audio > Duration::from_millis(150) && audio.abs_diff(video) < Duration::from_millis(5), "{audio:?} {video:?}");

@@ -6,6 +6,7 @@ use segue_model::{EncodingId, TopologyPolicy, TrackKind, TrackSource};
 use segue_wire::proto::{self, ErrorCode, client_frame, server_frame};
 
 use super::super::*;
+use crate::handover::{THIN_AFTER, VIDEO_START};
 
 struct Lone {
     machine: PeerMachine,
@@ -154,8 +155,10 @@ fn a_direct_leg_gets_one_encoding_and_the_relay_all_after_the_commit() {
     assert_eq!(last_route(&lone.commands()), [direct(None)]);
     let target = proto::Topology::Relayed.into();
     lone.hear(server_frame::Message::TopologyPrepare(proto::TopologyPrepare { epoch: epoch(6), target, reason: "big".into() }));
+    lone.now += VIDEO_START;
+    lone.machine.handle_timeout(lone.now);
     assert_eq!(last_route(&lone.commands()), [relayed(&[0]), direct(None)]);
-    lone.now += Duration::from_millis(300);
+    lone.now += THIN_AFTER;
     lone.machine.handle_timeout(lone.now);
     assert_eq!(last_route(&lone.commands()), [relayed(&[0]), direct(Some(0))]);
     let ready = proto::EdgeReady { epoch: epoch(6), path: proto::Path::Relayed.into() };

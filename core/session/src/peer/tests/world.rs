@@ -498,7 +498,7 @@ impl World {
                 self.nodes[at].routes.insert(track, legs);
             }
             Command::SendLossy { .. } | Command::AddCandidate { .. } | Command::SetSections { .. } => {}
-            Command::RequestKeyframe { .. } | Command::SetSlots(_) => {}
+            Command::RequestKeyframe { .. } | Command::RaisePlayout { .. } | Command::SetSlots(_) => {}
         }
     }
 
