@@ -487,8 +487,14 @@ impl World {
             }
             relay::Effect::Rtcp { session, bytes, .. } => self.send_control(session, bytes),
             relay::Effect::Opened { participant, session, .. } => {
-                let to = self.node_of(participant).map_or(End::Relay, End::Host);
-                self.links.open(session, End::Relay, to);
+                // The participant itself may not know yet who it is.
+                let conn = self.relay.connection_of(participant);
+                let node = conn.and_then(|conn| self.connections.get(&conn)).map(|connection| connection.node);
+                let Some(to) = node.or_else(|| self.node_of(participant)) else {
+                    let what = format!("nobody knows where {participant} is");
+                    return self.oracle.fail(self.now, what);
+                };
+                self.links.open(session, End::Relay, End::Host(to));
             }
             relay::Effect::Closed { session } => self.close_session(session),
             relay::Effect::Negotiated { session } => self.relay_negotiated(session),

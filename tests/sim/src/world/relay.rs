@@ -147,6 +147,11 @@ impl Relay {
         }
     }
 
+    /// The connection of a participant, while it has one.
+    pub fn connection_of(&self, participant: ParticipantId) -> Option<ConnId> {
+        self.seats.get(&participant)?.conn
+    }
+
     /// The process dies: nothing of it is left but the words it has spoken.
     pub fn kill(&mut self) {
         self.alive = false;

@@ -55,7 +55,7 @@ pub(super) struct Pipe {
 /// A connection to the relay.
 #[derive(Debug)]
 pub(super) struct Connection {
-    node: usize,
+    pub(super) node: usize,
     open: bool,
 }
 
