@@ -234,7 +234,7 @@ impl Trial {
     }
 
     fn join(&self, world: &mut World, name: &str) {
-        let skew_ppm = if self.class == Class::Skew { if world.nodes.len() % 2 == 0 { 200 } else { -200 } } else { 0 };
+        let skew_ppm = if self.class == Class::Skew { if world.nodes.len().is_multiple_of(2) { 200 } else { -200 } } else { 0 };
         let at = world.join(JoinOptions { name: name.to_owned(), policy: TopologyPolicy::Auto, skew_ppm });
         for what in [What::Microphone, What::Camera] {
             world.with(at, |node, now| node.publish(now, source(what)));

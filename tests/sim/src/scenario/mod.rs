@@ -174,8 +174,8 @@ pub enum Step {
         direct: Option<Conditions>,
         relay: Option<Conditions>,
         common: Option<Common>,
-        path: Option<PathSpec>,
-        access: Option<AccessSpec>,
+        path: Option<Box<PathSpec>>,
+        access: Option<Box<AccessSpec>>,
     },
     Partition {
         a: Vec<String>,
