@@ -60,6 +60,8 @@ pub struct Oracle {
     transmitted: HashMap<(u64, Ssrc), Used>,
     /// What each epoch was said to be.
     epochs: BTreeMap<(u64, u64), i32>,
+    /// Epochs of the relay's words so far.
+    decisions: BTreeSet<(u64, u64)>,
     words_seen: usize,
     last_handover: Option<Instant>,
     /// Handovers that began, with their times.
@@ -141,8 +143,14 @@ impl Oracle {
         self.words_seen = relay.words.len();
         for (at, word) in news {
             trace.line(at, || format!("room: {word:?}"));
+            let epoch = match &word {
+                Word::Prepare { epoch, .. } | Word::Commit { epoch, .. } => (epoch.incarnation, epoch.counter),
+                Word::Abort { .. } => continue,
+            };
+            // What a newcomer is told of a move under way is no new one.
+            let fresh = self.decisions.insert(epoch);
             let Word::Prepare { target, reason, live, .. } = word else { continue };
-            if !live {
+            if !live || !fresh {
                 continue;
             }
             let exempt = FAILURES.contains(&reason.as_str());

@@ -16,6 +16,9 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
 
 /// `cargo xtask bench handover`: the same program measures what a change of path costs.
 pub fn handover(arguments: &[String]) -> Result<(), String> {
-    let arguments: Vec<String> = [String::from("handover")].into_iter().chain(arguments.iter().cloned()).collect();
+    let mut arguments: Vec<String> = [String::from("handover")].into_iter().chain(arguments.iter().cloned()).collect();
+    if !arguments.iter().any(|argument| argument == "--html") {
+        arguments.extend(["--html", "target/handover.html"].map(String::from));
+    }
     run(&arguments)
 }

@@ -89,6 +89,12 @@ impl Incoming {
         self.path == path || self.moving_to() == Some(path) || self.drain.is_some_and(|(drained, _)| drained == path)
     }
 
+    /// A word of an epoch that is over.
+    #[must_use]
+    pub fn is_stale(&self, epoch: Epoch) -> bool {
+        epoch < self.epoch
+    }
+
     /// The publisher sends on `path` too, or will soon. A repeated prepare is answered again, since the first answer may be lost. Gives
     /// whether this is the first of a move.
     pub fn handle_prepare(&mut self, epoch: Epoch, path: Path, tracks: &[WatchedTrack], switch: bool) -> bool {

@@ -323,10 +323,11 @@ impl Outgoing {
         self.return_delay = RETURN_DELAY;
     }
 
-    /// The subscriber hears us on `path`. Anything but the answer to the prepare under way is stale.
-    pub fn handle_ready(&mut self, now: Instant, epoch: Epoch, path: Path) {
-        let Some(overlap) = self.overlap.take_if(|overlap| overlap.to == path && overlap.epoch == epoch) else { return };
+    /// The subscriber hears us on `path`. Anything but the answer to the prepare under way is stale, and false is given.
+    pub fn handle_ready(&mut self, now: Instant, epoch: Epoch, path: Path) -> bool {
+        let Some(overlap) = self.overlap.take_if(|overlap| overlap.to == path && overlap.epoch == epoch) else { return false };
         self.settle(now, path, epoch, &overlap.reason);
+        true
     }
 
     /// When [`Outgoing::reconcile`] is due.

@@ -8,6 +8,7 @@
 mod command;
 mod connection;
 mod convert;
+mod dropped;
 mod edges;
 mod event;
 mod legs;
@@ -39,6 +40,7 @@ use crate::data;
 
 pub use crate::dialog::SdpKind;
 pub use command::{CarrierState, Command, LegEvent, LegKey, LegPlan, LinkState, RouteLeg, SectionPlan};
+pub use dropped::Dropped;
 pub use event::{
     ConnectionState, Edge, EncodingInfo, ParticipantInfo, PathInfo, PeerEvent, PublishRequest, Speaker, TrackInfo,
 };
@@ -132,6 +134,7 @@ pub struct PeerMachine {
     keyframes: BTreeMap<(TrackId, EncodingId), KeyframeGate>,
     /// Nothing is heard on any leg, and the others have not been told where we are now.
     cut_off: bool,
+    dropped: Dropped,
 }
 
 impl PeerMachine {
@@ -163,6 +166,7 @@ impl PeerMachine {
             data: data::Outgoing::default(),
             keyframes: BTreeMap::new(),
             cut_off: false,
+            dropped: Dropped::default(),
         }
     }
 
@@ -257,7 +261,12 @@ impl PeerMachine {
 
     /// A signal on the reliable channel of the direct leg to `from`.
     pub fn handle_peer_signal(&mut self, now: Instant, from: ParticipantId, signal: proto::Signal) {
-        self.handle_signal(now, from, &signal);
+        // A direct leg speaks for its own end only.
+        if signal.from == from.0 {
+            self.handle_signal(now, from, &signal);
+        } else {
+            self.dropped.foreign += 1;
+        }
         self.settle(now);
     }
 

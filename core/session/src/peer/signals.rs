@@ -50,17 +50,33 @@ impl PeerMachine {
 
     /// A signal of `from`, by whichever carrier. Repeated ones are dropped.
     pub(super) fn handle_signal(&mut self, now: Instant, from: ParticipantId, signal: &proto::Signal) {
-        let Some(remote) = self.remotes.get_mut(&from) else { return };
+        let for_us = signal.to == 0 || self.local().is_some_and(|local| local.0 == signal.to);
+        let Some(remote) = self.remotes.get_mut(&from).filter(|_| for_us) else {
+            self.dropped.foreign += 1;
+            return;
+        };
         if !remote.seen.insert(signal.number) {
+            self.dropped.repeated += 1;
             return;
         }
-        let Some(body) = proto::SignalBody::decode(signal.body.as_slice()).ok().and_then(|body| body.body) else { return };
+        let Some(body) = proto::SignalBody::decode(signal.body.as_slice()).ok().and_then(|body| body.body) else {
+            self.dropped.malformed += 1;
+            return;
+        };
         match body {
             Body::EdgePrepare(_) | Body::EdgeCommit(_) | Body::EdgeAbort(_) => {
                 // Two carriers may turn the order round: only the latest word of the publisher holds.
-                if signal.number > remote.last_publisher_word {
+                let epoch = match &body {
+                    Body::EdgePrepare(word) => word.epoch,
+                    Body::EdgeCommit(word) => word.epoch,
+                    Body::EdgeAbort(word) => word.epoch,
+                    _ => None,
+                };
+                if signal.number > remote.last_publisher_word && !remote.inc.is_stale(convert::epoch(epoch)) {
                     remote.last_publisher_word = signal.number;
                     self.handle_publisher_word(now, from, body);
+                } else {
+                    self.dropped.stale += 1;
                 }
             }
             Body::EdgeReady(ready) => {
@@ -68,7 +84,8 @@ impl PeerMachine {
                     && let Some(path) = convert::path(ready.path)
                 {
                     remote.last_subscriber_word = signal.number;
-                    remote.out.handle_ready(now, convert::epoch(ready.epoch), path);
+                    let answers = remote.out.handle_ready(now, convert::epoch(ready.epoch), path);
+                    self.dropped.stale += u64::from(!answers);
                 }
             }
             Body::Description(description) => self.handle_peer_description(now, from, description),

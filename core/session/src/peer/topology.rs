@@ -64,7 +64,10 @@ impl PeerMachine {
 
     pub(super) fn handle_topology_prepare(&mut self, now: Instant, prepare: &proto::TopologyPrepare) {
         let epoch = convert::epoch(prepare.epoch);
-        let Some(target) = convert::topology(prepare.target).filter(|_| epoch >= self.topology.epoch) else { return };
+        let Some(target) = convert::topology(prepare.target).filter(|_| epoch >= self.topology.epoch) else {
+            self.dropped.stale += 1;
+            return;
+        };
         // A newcomer hears of a move under way under the epoch that also says how the room stands.
         let under_way = epoch == self.topology.epoch;
         self.topology.epoch = epoch;
@@ -79,7 +82,10 @@ impl PeerMachine {
 
     pub(super) fn handle_topology_commit(&mut self, commit: &proto::TopologyCommit) {
         let epoch = convert::epoch(commit.epoch);
-        let Some(committed) = convert::topology(commit.topology).filter(|_| epoch >= self.topology.epoch) else { return };
+        let Some(committed) = convert::topology(commit.topology).filter(|_| epoch >= self.topology.epoch) else {
+            self.dropped.stale += 1;
+            return;
+        };
         self.topology.committed = committed;
         let target = if committed == Topology::Mixed { self.topology.target } else { committed };
         self.set_target(epoch, target, &commit.reason);
@@ -87,7 +93,10 @@ impl PeerMachine {
 
     pub(super) fn handle_topology_abort(&mut self, abort: &proto::TopologyAbort) {
         let epoch = convert::epoch(abort.epoch);
-        let Some(back) = convert::topology(abort.topology).filter(|_| epoch >= self.topology.epoch) else { return };
+        let Some(back) = convert::topology(abort.topology).filter(|_| epoch >= self.topology.epoch) else {
+            self.dropped.stale += 1;
+            return;
+        };
         self.topology.committed = back;
         let target = match (back, self.topology.target) {
             (Topology::Mixed, Topology::Relayed) => Topology::Mesh,

@@ -23,6 +23,13 @@ const TANGLED_ROOM: usize = 16;
 /// not believed: it would leave no terms to take.
 const MAX_REPORTED_TERM: u64 = 1 << 50;
 
+/// A direct path whose round trip is longer than the relay's by more than this is worse: 60 ms one way are heard in a talk. Below it, not to
+/// depend on the relay is worth more.
+const WORSE_ROUND_TRIP_US: u32 = 120_000;
+
+/// Likewise a loss: what 50 heartbeats can tell from chance.
+const WORSE_LOSS_PERMILLE: u32 = 80;
+
 /// Direct legs or edges of one participant that must fail before the whole room moves.
 const TANGLED_EDGES: usize = 2;
 
@@ -37,6 +44,7 @@ pub struct RoomAuthority {
     pub(super) facts: Option<RoomFacts>,
     participant_ids: IdPool,
     outputs: VecDeque<RoomOutput>,
+    pub(super) ignored: u64,
 }
 
 impl RoomAuthority {
@@ -53,7 +61,20 @@ impl RoomAuthority {
             track_ids: IdPool::new(u32::from(u16::MAX)),
             participant_ids: IdPool::new(u32::MAX - 1),
             outputs: VecDeque::new(),
+            ignored: 0,
         }
+    }
+
+    /// Words on edges of participants without the right to them, which changed nothing.
+    #[must_use]
+    pub fn ignored(&self) -> u64 {
+        self.ignored
+    }
+
+    /// The number of the relay process its epochs carry: above every one that returning participants reported.
+    #[must_use]
+    pub fn term(&self) -> u64 {
+        self.config.incarnation
     }
 
     /// Nobody is in it.
@@ -280,7 +301,7 @@ impl RoomAuthority {
     fn view(&mut self) -> RoomView {
         let facts = self.facts.unwrap_or_else(|| self.facts_now());
         self.facts = Some(facts);
-        RoomView { facts, tangled: self.tangled(), edges: self.edges.counts() }
+        RoomView { facts, tangled: self.tangled(), direct_worse: self.direct_worse(), edges: self.edges.counts() }
     }
 
     /// Asks every member: only where one of them changed, not for every word on an edge.
@@ -295,6 +316,13 @@ impl RoomAuthority {
             indirect: any(|member| !member.direct()),
             receive_only: any(Member::receive_only),
         }
+    }
+
+    /// Asked of rooms on the relay only, so that a mesh with one bad pair does not leave and return for ever.
+    fn direct_worse(&self) -> bool {
+        self.controller.target() == Path::Relayed
+            && self.members.len() <= TANGLED_ROOM
+            && self.members.values().any(|a| self.members.values().any(|b| a.id != b.id && is_worse_directly(a, b)))
     }
 
     fn tangled(&self) -> bool {
@@ -329,6 +357,18 @@ impl RoomAuthority {
             self.outputs.push_back(RoomOutput::Send { to, message: message.clone() });
         }
     }
+}
+
+/// Whether the direct path from `a` to `b` failed, or is clearly worse than the one by the relay. What is not known is not worse.
+fn is_worse_directly(a: &Member, b: &Member) -> bool {
+    const RELAY: ParticipantId = ParticipantId(0);
+    if !a.direct() || !b.direct() || a.relay_only() || b.relay_only() {
+        return false;
+    }
+    let (Some(direct), Some(ours), Some(theirs)) = (a.link(b.id), a.link(RELAY), b.link(RELAY)) else { return a.misses(b.id) };
+    a.misses(b.id)
+        || direct.0 > ours.0.saturating_add(theirs.0).saturating_add(WORSE_ROUND_TRIP_US)
+        || direct.1 > ours.1.saturating_add(theirs.1).saturating_add(WORSE_LOSS_PERMILLE)
 }
 
 /// The relay's last word to a session.

@@ -12,6 +12,9 @@ use super::{JoinRequest, RoomConfig};
 /// Peers a participant may report as unreachable; a mesh has at most eight.
 const MAX_FAILED_PEERS: usize = 16;
 
+/// Legs whose quality is remembered: those of a mesh, and the relay's.
+const MAX_LINKS: usize = MAX_FAILED_PEERS + 1;
+
 /// Tracks a participant may publish per second in the long run. A number of a track is given again
 /// only long after it was given back: at this rate the 65,535 of a room are enough for 512 participants.
 pub(super) const PUBLISHES_PER_SECOND: u32 = 1;
@@ -33,6 +36,8 @@ pub(super) struct Member {
     pub(super) lost_at: Option<Instant>,
     /// Peers it reports no direct leg to.
     failed_peers: BTreeSet<ParticipantId>,
+    /// Round trip in microseconds and loss in thousandths of its legs, by who is at the other end; 0 is the relay.
+    links: BTreeMap<ParticipantId, (u32, u32)>,
     pub(super) messages: Bucket,
     pub(super) bytes: Bucket,
     pub(super) publishes: Bucket,
@@ -56,6 +61,7 @@ impl Member {
             tracks: BTreeMap::new(),
             lost_at: None,
             failed_peers: BTreeSet::new(),
+            links: BTreeMap::new(),
             messages: Bucket::new(now, config.messages_per_second),
             bytes: Bucket::new(now, config.bytes_per_second),
             publishes: Bucket::with_burst(now, PUBLISHES_PER_SECOND, PUBLISH_BURST * config.max_tracks as u64),
@@ -112,6 +118,9 @@ impl Member {
 
     pub(super) fn handle_link_report(&mut self, report: &proto::LinkReport) {
         let peer = ParticipantId(report.peer);
+        if report.rtt_us > 0 && (self.links.len() < MAX_LINKS || self.links.contains_key(&peer)) {
+            self.links.insert(peer, (report.rtt_us, report.loss_permille));
+        }
         match report.state() {
             proto::LinkState::Failed if self.failed_peers.len() < MAX_FAILED_PEERS => {
                 self.failed_peers.insert(peer);
@@ -125,6 +134,17 @@ impl Member {
 
     pub(super) fn forget(&mut self, peer: ParticipantId) {
         self.failed_peers.remove(&peer);
+        self.links.remove(&peer);
+    }
+
+    /// Whether it reports no direct leg to a peer.
+    pub(super) fn misses(&self, peer: ParticipantId) -> bool {
+        self.failed_peers.contains(&peer)
+    }
+
+    /// Round trip in microseconds and loss in thousandths of a leg, where they are known.
+    pub(super) fn link(&self, peer: ParticipantId) -> Option<(u32, u32)> {
+        self.links.get(&peer).copied()
     }
 
     pub(super) fn failed_peers(&self) -> usize {

@@ -313,7 +313,10 @@ impl RoomAuthority {
             return Err(RoomError::UnknownParticipant(subscriber));
         }
         // Two members without an edge: one may not publish or the other not subscribe, so there is nothing to move.
-        let Some(before) = self.edges.set_path(from, subscriber, path) else { return Ok(()) };
+        let Some(before) = self.edges.set_path(from, subscriber, path) else {
+            self.ignored += 1;
+            return Ok(());
+        };
         if before != path {
             self.forward_edge(from, subscriber, path);
         }

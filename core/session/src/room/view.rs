@@ -31,6 +31,8 @@ pub(super) struct RoomView {
     pub(super) facts: RoomFacts,
     /// Some participant has two edges on the relay although direct ones could exist, or reports two unreachable peers.
     pub(super) tangled: bool,
+    /// Between some two the direct path is missing or clearly worse than the relay: not a mesh to go back to.
+    pub(super) direct_worse: bool,
     /// Live edges.
     pub(super) edges: EdgeCounts,
 }
@@ -75,7 +77,7 @@ impl RoomView {
         if self.tangled {
             return Some(Want { path: Path::Relayed, reason: "two direct paths of a participant failed", failure: true });
         }
-        if facts.members < max {
+        if facts.members < max && !self.direct_worse {
             return direct("the room has shrunk");
         }
         None

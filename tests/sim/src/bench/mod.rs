@@ -5,6 +5,7 @@
 //! class `hops` loses on every hop for itself instead.
 
 mod compare;
+mod html;
 mod report;
 mod trial;
 
@@ -17,7 +18,7 @@ pub use trial::{Class, Trial};
 
 const USAGE: &str = "\
 usage: segue-sim handover [--seeds N] [--seed-base B] [--participants P] [--loss P] [--burst] [--jitter MS] [--path-diff MS]
-                          [--class NAME] [--scenario FILE] [--each] [--json]
+                          [--class NAME] [--scenario FILE] [--each] [--html FILE] [--json]
   --participants  established participants, 2..8 (default: drawn)
   --loss          share of packets lost, 0.05 for 5 %
   --class         one of the chaos set only; without any of these options the whole set is run
@@ -38,6 +39,8 @@ pub struct Options {
     class: Option<Class>,
     /// A line for each seed.
     each: bool,
+    /// Where the page goes.
+    html: Option<String>,
 }
 
 impl Options {
@@ -92,6 +95,7 @@ fn parse(arguments: &[String]) -> Result<(Options, Option<String>), String> {
             }
             "--scenario" => scenario = Some(value()?),
             "--each" => options.each = true,
+            "--html" => options.html = Some(value()?),
             "--json" => {}
             _ => return Err(USAGE.to_owned()),
         }
@@ -116,5 +120,9 @@ pub fn run(arguments: &[String], load: &dyn Fn(&Path) -> Result<Scenario, String
         }
     }
     report.print();
+    if let Some(path) = &options.html {
+        std::fs::write(path, report.page()).map_err(|error| format!("{path}: {error}"))?;
+        eprintln!("{path} has the same for people");
+    }
     Ok(report.is_sound())
 }

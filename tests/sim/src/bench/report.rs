@@ -1,5 +1,6 @@
 //! Lines of figures.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use super::compare::Measured;
@@ -11,6 +12,8 @@ use crate::scenario::Failure;
 pub struct Report {
     runs: Vec<(Trial, Measured)>,
     failures: Vec<Failure>,
+    /// What was printed.
+    lines: RefCell<Vec<String>>,
 }
 
 fn quantile(values: &[f64], share: f64) -> f64 {
@@ -67,18 +70,28 @@ impl Report {
         );
     }
 
+    fn say(&self, line: String) {
+        println!("{line}");
+        self.lines.borrow_mut().push(line);
+    }
+
+    /// Everything printed, for people.
+    pub fn page(&self) -> String {
+        super::html::page(&self.lines.borrow(), &self.runs)
+    }
+
     pub fn is_sound(&self) -> bool {
         self.failures.is_empty()
     }
 
-    fn class_line(name: &str, runs: &[&(Trial, Measured)]) {
+    fn class_line(&self, name: &str, runs: &[&(Trial, Measured)]) {
         let audio = all(runs, |m| m.audio_gaps.clone());
         let video = all(runs, |m| m.video_gaps.clone());
         let lost = all(runs, |m| m.frames_lost.clone());
         let holes = all(runs, |m| m.holes.clone());
         let outage = all(runs, |m| m.audio_outage.clone());
         let worst = runs.iter().max_by(|a, b| max(&a.1.audio_gaps).total_cmp(&max(&b.1.audio_gaps)));
-        println!(
+        self.say(format!(
             "{{\"kind\":\"handover_class\",\"class\":\"{name}\",\"runs\":{},\"edges\":{},\"audio_gap_ms\":{{\"p50\":{},\"p99\":{},\"max\":{}}},\"audio_hole_ms\":{{\"p99\":{},\"max\":{}}},\"video_gap_ms\":{{\"p50\":{:.1},\"p95\":{:.1},\"max\":{:.1}}},\"frames_lost\":{{\"p50\":{},\"max\":{}}},\"keyframes_extra\":{},\"not_moved\":{},\"audio_outage_ms_p95\":{:.0},\"worst_seed\":{}}}",
             runs.len(),
             audio.len(),
@@ -96,13 +109,13 @@ impl Report {
             runs.iter().filter(|(_, m)| !m.moved).count(),
             quantile(&outage, 0.95),
             worst.map_or(0, |(trial, _)| trial.seed),
-        );
+        ));
     }
 
-    fn goal(name: &str, met: bool, figure: String, goal: &str) {
-        println!(
+    fn goal(&self, name: &str, met: bool, figure: String, goal: &str) {
+        self.say(format!(
             "{{\"kind\":\"handover_goal\",\"goal\":\"{name}\",\"met\":{met},\"measured\":\"{figure}\",\"wanted\":\"{goal}\"}}"
-        );
+        ));
     }
 
     pub fn print(&self) {
@@ -111,7 +124,7 @@ impl Report {
             classes.entry(run.0.class).or_default().push(run);
         }
         for (class, runs) in &classes {
-            Self::class_line(class.name(), runs);
+            self.class_line(class.name(), runs);
         }
         let of = |class: Class| classes.get(&class).cloned().unwrap_or_default();
         let gated: Vec<_> = self.runs.iter().filter(|(trial, _)| trial.class.is_gated()).collect();
@@ -137,29 +150,29 @@ impl Report {
             quantile(&holes, 0.99),
             max(&holes)
         );
-        Self::goal("G1", p50 == 0.0 && p99 <= 20.0 && doubled == 0, figure, "p50 0, p99 <= 20 ms, 0 duplicates");
+        self.goal("G1", p50 == 0.0 && p99 <= 20.0 && doubled == 0, figure, "p50 0, p99 <= 20 ms, 0 duplicates");
         let lost: u64 = common.iter().map(|(_, m)| m.participants_lost).sum();
         let over = gated.iter().filter(|(_, m)| max(&m.audio_gaps) > 40.0).count();
         let figure = format!("{over} of {} seeds above 40 ms, {lost} edges lost", gated.len());
-        Self::goal("G2", over == 0 && lost == 0, figure, "none above 40 ms, nobody lost");
+        self.goal("G2", over == 0 && lost == 0, figure, "none above 40 ms, nobody lost");
         let video = all(gated, |m| m.video_gaps.clone());
         let p95 = quantile(&video, 0.95);
-        Self::goal("G3", p95 <= 80.0, format!("p95 {p95:.1} ms, max {:.1}", max(&video)), "p95 <= 80 ms");
+        self.goal("G3", p95 <= 80.0, format!("p95 {p95:.1} ms, max {:.1}", max(&video)), "p95 <= 80 ms");
         let frames = |limit: &dyn Fn(f64) -> bool| {
             let runs: Vec<_> = gated.iter().copied().filter(|(trial, _)| limit(trial.loss) && !trial.burst).collect();
             max(&all(&runs, |m| m.frames_lost.clone()))
         };
         let (low, high) = (frames(&|loss| loss <= 0.01), frames(&|loss| loss > 0.01 && loss <= 0.05));
-        Self::goal("G4", low == 0.0 && high <= 1.0, format!("{low} at <= 1 %, {high} at 5 %"), "0 at <= 1 %, <= 1 at 5 %");
+        self.goal("G4", low == 0.0 && high <= 1.0, format!("{low} at <= 1 %, {high} at 5 %"), "0 at <= 1 %, <= 1 at 5 %");
         let keyframes: u64 = gated.iter().map(|(_, m)| m.keyframes_extra).sum();
-        Self::goal("G5", keyframes == 0, format!("{keyframes} asked for by synced receivers"), "0");
+        self.goal("G5", keyframes == 0, format!("{keyframes} asked for by synced receivers"), "0");
     }
 
     fn goals_of_cost(&self, common: &[&(Trial, Measured)]) {
         let gated: Vec<_> = common.iter().copied().filter(|(trial, _)| trial.class.is_gated()).collect();
         let quality = all(&gated, |m| m.quality.clone());
         let p05 = quantile(&quality, 0.05);
-        Self::goal("G6", p05 >= 0.9, format!("p05 {p05:.2} of the twin's bytes from 1 to 3 s after"), ">= 90 % within 1 s");
+        self.goal("G6", p05 >= 0.9, format!("p05 {p05:.2} of the twin's bytes from 1 to 3 s after"), ">= 90 % within 1 s");
         let migrate = |low: usize, high: usize| {
             let runs = common
                 .iter()
@@ -169,16 +182,16 @@ impl Report {
         };
         let (four, eight) = (migrate(2, 4), migrate(5, 8));
         let figure = format!("p95 {four:.0} ms up to 4, {eight:.0} ms up to 8");
-        Self::goal("G7", four <= 500.0 && eight <= 1_000.0, figure, "0.5 s at 4, 1 s at 8 (standby legs, RTT 50 ms)");
+        self.goal("G7", four <= 500.0 && eight <= 1_000.0, figure, "0.5 s at 4, 1 s at 8 (standby legs, RTT 50 ms)");
         let up: Vec<f64> = gated.iter().filter_map(|(_, m)| m.uplink_ratio).collect();
         let down: Vec<f64> = gated.iter().filter_map(|(_, m)| m.downlink_ratio).collect();
         let time: Vec<f64> = gated.iter().filter_map(|(_, m)| m.overlap_ms).collect();
         let (up, down, time) = (quantile(&up, 0.95), quantile(&down, 0.95), quantile(&time, 0.95));
         let figure = format!("p95 uplink {up:.2}, downlink {down:.2}, {time:.0} ms");
-        Self::goal("G8", up <= 1.25 && down <= 1.25 && time <= 1_500.0, figure, "uplink <= 1.25, downlink <= 1.25, <= 1.5 s");
+        self.goal("G8", up <= 1.25 && down <= 1.25 && time <= 1_500.0, figure, "uplink <= 1.25, downlink <= 1.25, <= 1.5 s");
         let added = all(&gated, |m| m.delay_added.clone());
         let p95 = quantile(&added, 0.95);
-        Self::goal("G9", p95 <= 20.0, format!("p95 {p95:.1} ms beyond the path difference, 3 s after"), "<= 20 ms");
+        self.goal("G9", p95 <= 20.0, format!("p95 {p95:.1} ms beyond the path difference, 3 s after"), "<= 20 ms");
     }
 
     fn goals_of_disasters(
@@ -191,21 +204,21 @@ impl Report {
         let p95 = |runs: &[&(Trial, Measured)], of: &dyn Fn(&Measured) -> Vec<f64>| quantile(&all(runs, of), 0.95);
         let (audio, video) = (p95(killed, &|m| m.audio_outage.clone()), p95(killed, &|m| m.video_outage.clone()));
         let figure = format!("p95 voice {audio:.0} ms, picture {video:.0} ms");
-        Self::goal("G10", audio <= 1_000.0 && video <= 2_000.0, figure, "voice <= 1.0 s, video <= 2.0 s");
+        self.goal("G10", audio <= 1_000.0 && video <= 2_000.0, figure, "voice <= 1.0 s, video <= 2.0 s");
         // Only two of the edges were cut.
         let cut: Vec<f64> = edge.iter().map(|(_, m)| max(&m.audio_outage)).collect();
         let audio = quantile(&cut, 0.95);
-        Self::goal("G11", audio <= 1_000.0, format!("p95 voice {audio:.0} ms"), "<= 1.0 s");
+        self.goal("G11", audio <= 1_000.0, format!("p95 voice {audio:.0} ms"), "<= 1.0 s");
         let gap = max(&all(blocked, |m| m.audio_gaps.clone()));
-        Self::goal("G12", gap <= 20.0, format!("longest gap {gap} ms"), "0 s for the one that cannot reach the relay");
+        self.goal("G12", gap <= 20.0, format!("longest gap {gap} ms"), "0 s for the one that cannot reach the relay");
         let switches = self.runs.iter().map(|(_, m)| m.switches).max().unwrap_or(0);
-        Self::goal("G13", switches <= 1, format!("{switches} handovers in a run; churn: `sim --soak`"), "<= 1 in 30 s");
-        Self::goal("G14", true, "frames are not sealed yet".to_owned(), "0 undecryptable");
+        self.goal("G13", switches <= 1, format!("{switches} handovers in a run; churn: `sim --soak`"), "<= 1 in 30 s");
+        self.goal("G14", true, "frames are not sealed yet".to_owned(), "0 undecryptable");
         let hard: Vec<f64> = roam.iter().map(|(_, m)| max(&m.audio_outage)).collect();
         let hard = quantile(&hard, 0.95);
-        Self::goal("G15", hard <= 1_500.0, format!("p95 hard loss {hard:.0} ms"), "<= 1.5 s after a hard loss");
+        self.goal("G15", hard <= 1_500.0, format!("p95 hard loss {hard:.0} ms"), "<= 1.5 s after a hard loss");
         let lost: u64 = self.runs.iter().map(|(_, m)| m.messages_lost + m.messages_doubled).sum();
-        Self::goal("G16", lost == 0, format!("{lost} lost or doubled"), "0");
+        self.goal("G16", lost == 0, format!("{lost} lost or doubled"), "0");
     }
 
     fn total(&self, gated: &[&(Trial, Measured)], killed: &[&(Trial, Measured)], edge: &[&(Trial, Measured)]) {
@@ -225,7 +238,7 @@ impl Report {
         let kill = |of: &dyn Fn(&Measured) -> Vec<f64>| quantile(&all(killed, of), 0.95);
         let cut: Vec<f64> = edge.iter().map(|(_, m)| max(&m.audio_outage)).collect();
         let worst = gated.iter().max_by(|a, b| max(&a.1.audio_gaps).total_cmp(&max(&b.1.audio_gaps)));
-        println!(
+        self.say(format!(
             "{{\"kind\":\"handover\",\"real\":false,\"runs\":{},\"failed\":{},\"audio_gap_ms\":{{\"p50\":{},\"p99\":{},\"max\":{}}},\"audio_hole_ms\":{{\"p99\":{},\"max\":{}}},\"video_gap_ms\":{{\"p95\":{:.1},\"max\":{:.1}}},\"frames_lost\":{{\"p50\":{},\"max\":{}}},\"duplicates\":{},\"participants_lost\":{},\"messages_lost\":{},\"messages_doubled\":{},\"keyframes_extra\":{},\"migrate_ms\":{{\"4\":{:.0},\"8\":{:.0},\"16\":null}},\"overlap_uplink_ratio\":{:.2},\"overlap_ms\":{:.0},\"relay_kill_audio_ms\":{{\"p95\":{:.0}}},\"relay_kill_video_ms\":{{\"p95\":{:.0}}},\"edge_kill_ms\":{{\"p95\":{:.0}}},\"switches_per_30s_max\":{},\"worst_seed\":{}}}",
             self.runs.len(),
             self.failures.len(),
@@ -252,6 +265,6 @@ impl Report {
             quantile(&cut, 0.95),
             self.runs.iter().map(|(_, m)| m.switches).max().unwrap_or(0),
             worst.map_or(0, |(trial, _)| trial.seed),
-        );
+        ));
     }
 }
