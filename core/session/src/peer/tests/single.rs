@@ -191,6 +191,8 @@ fn a_leg_that_bears_less_gets_a_smaller_encoding_once_nothing_moves() {
     let target = proto::Topology::Relayed.into();
     lone.hear(server_frame::Message::TopologyPrepare(proto::TopologyPrepare { epoch: epoch(6), target, reason: "big".into() }));
     lone.machine.set_largest(lone.now, other, track, EncodingId(0));
+    lone.now += VIDEO_START;
+    lone.machine.handle_timeout(lone.now);
     assert_eq!(carried(&mut lone), [(LegKey::RelayPublisher, vec![0, 2]), (one, vec![0]), (other, vec![2])]);
 }
 
