@@ -15,7 +15,7 @@ usage: segue-sim [--seed S] [--seeds N] [--scenario FILE] [--soak] [--seconds T]
 #[derive(Default)]
 struct Options {
     seed: u64,
-    seeds: u64,
+    seeds: Option<u64>,
     scenario: Option<PathBuf>,
     soak: bool,
     seconds: Option<u64>,
@@ -23,15 +23,27 @@ struct Options {
     html: Option<PathBuf>,
 }
 
+/// Runs side by side before any is told of.
+const CHUNK: usize = 8;
+
+/// Runs of a soak: a simulated day.
+const SOAK_SEEDS: u64 = 100;
+
+impl Options {
+    fn count(&self) -> u64 {
+        self.seeds.unwrap_or(if self.soak { SOAK_SEEDS } else { 1 })
+    }
+}
+
 fn parse(arguments: &[String]) -> Result<Options, String> {
-    let mut options = Options { seed: 1, seeds: 1, ..Options::default() };
+    let mut options = Options { seed: 1, ..Options::default() };
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
         let mut value = || words.next().cloned().ok_or_else(|| format!("{word} needs a value\n{USAGE}"));
         let number = |text: String| text.parse::<u64>().map_err(|_| format!("{word} takes a number, not {text:?}"));
         match word.as_str() {
             "--seed" => options.seed = number(value()?)?,
-            "--seeds" => options.seeds = number(value()?)?,
+            "--seeds" => options.seeds = Some(number(value()?)?),
             "--seconds" => options.seconds = Some(number(value()?)?),
             "--scenario" => options.scenario = Some(PathBuf::from(value()?)),
             "--html" => options.html = Some(PathBuf::from(value()?)),
@@ -102,18 +114,25 @@ fn run(arguments: &[String]) -> Result<bool, String> {
     }
     let options = parse(arguments)?;
     let scenario = options.scenario.as_deref().map(load).transpose()?;
-    let mut failed = 0;
-    for seed in options.seed..options.seed + options.seeds {
-        match one(&options, scenario.as_ref(), seed) {
-            Ok(outcome) => report(&options, &outcome),
-            Err(failure) => {
-                failed += 1;
-                complain(&options, &failure);
+    let (mut failed, mut seconds) = (0, 0.0);
+    let seeds: Vec<u64> = (options.seed..options.seed + options.count()).collect();
+    for some in seeds.chunks(CHUNK) {
+        for outcome in segue_sim::parallel::map(some, |seed| one(&options, scenario.as_ref(), *seed)) {
+            match outcome {
+                Ok(outcome) => {
+                    seconds += outcome.seconds;
+                    report(&options, &outcome);
+                }
+                Err(failure) => {
+                    failed += 1;
+                    complain(&options, &failure);
+                }
             }
         }
     }
     if options.json {
-        println!("{{\"kind\":\"sim_total\",\"runs\":{},\"failed\":{failed}}}", options.seeds);
+        let hours = seconds / 3_600.0;
+        println!("{{\"kind\":\"sim_total\",\"runs\":{},\"failed\":{failed},\"virtual_h\":{hours:.2}}}", options.count());
     }
     Ok(failed == 0)
 }
