@@ -51,8 +51,11 @@ pub(super) struct Leg {
     /// Payload types to send with, by kind and by section: a browser may number them by section.
     payloads: BTreeMap<TrackKind, PayloadTypes>,
     section_payloads: BTreeMap<Label, PayloadTypes>,
-    /// The description of our sections, for their mids.
+    /// Mids of our sections that both sides agreed on.
     mids: BTreeMap<TrackId, Label>,
+    /// Mids of our last offer. One that is refused for a crossing one leaves them to sections of the other side: nothing may be sent on
+    /// them before the answer.
+    offered: BTreeMap<TrackId, Label>,
     /// Our sections where there is one per track.
     sections: BTreeMap<TrackId, Section>,
     /// What is to be sent here.
@@ -101,6 +104,7 @@ impl Leg {
             payloads: BTreeMap::new(),
             section_payloads: BTreeMap::new(),
             mids: BTreeMap::new(),
+            offered: BTreeMap::new(),
             sections: BTreeMap::new(),
             routes: BTreeMap::new(),
             shown: BTreeMap::new(),
@@ -190,13 +194,15 @@ impl Leg {
         if is_answer {
             self.configure(&description);
         }
+        self.offered.clear();
         let mut tracks = Vec::new();
         for section in description.sections.iter().filter(|section| !section.rejected && section.direction.sends()) {
             let name = section.msid.as_ref().map(|msid| msid.track.as_str());
             let Some((track, _)) = self.sections.iter().find(|(_, ours)| Some(ours.name.as_str()) == name) else { continue };
             tracks.push(proto::MidTrack { mid: section.mid.clone(), track: u32::from(track.0) });
             if let Some(mid) = Label::new(&section.mid) {
-                self.mids.insert(*track, mid);
+                let agreed = if is_answer { &mut self.mids } else { &mut self.offered };
+                agreed.insert(*track, mid);
             }
         }
         self.apply_routes_again();
@@ -207,6 +213,7 @@ impl Leg {
     pub(super) fn read_remote(&mut self, sdp: &str, is_answer: bool, tracks: &[proto::MidTrack]) {
         let Ok(description) = Description::parse(sdp) else { return };
         if is_answer {
+            self.mids.append(&mut self.offered);
             self.configure(&description);
         }
         for carried in tracks {
