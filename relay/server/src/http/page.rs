@@ -25,6 +25,7 @@ files! {
     "js/layout.js" as "text/javascript; charset=utf-8",
     "js/main.js" as "text/javascript; charset=utf-8",
     "js/negotiation.js" as "text/javascript; charset=utf-8",
+    "js/player.js" as "text/javascript; charset=utf-8",
     "js/relay_legs.js" as "text/javascript; charset=utf-8",
     "js/reliable.js" as "text/javascript; charset=utf-8",
     "js/room.js" as "text/javascript; charset=utf-8",

@@ -106,6 +106,8 @@ export class IncomingEdge {
 
   handlePrepare({ epoch, path, tracks }) {
     clearInterval(this.#watch);
+    // Not everybody names the first path: it is not the one to prepare.
+    this.path ??= path === Path.DIRECT ? Path.RELAYED : Path.DIRECT;
     const before = new Map();
     this.#watch = setInterval(async () => {
       const flowing = await Promise.all((tracks ?? []).map((track) => this.#flows(track, path, before)));

@@ -1,7 +1,8 @@
 // The tiles: one for each participant's camera or initial, one more for each shared screen.
 
 import { inside, layout } from './layout.js';
-import { Kind, Path, Source } from './wire.js';
+import { Player } from './player.js';
+import { Kind, Path, Source, Topology } from './wire.js';
 
 // Tiles narrower than this say less.
 const SMALL = 260;
@@ -81,9 +82,9 @@ export class Tiles {
     ];
   }
 
-  // Before the publisher has said anything: what the room is on.
+  // Before the publisher has said anything: what the room is on, not where it is going.
   #guess(other) {
-    return other.leg?.up && this.#room.target === 'MESH' ? Path.DIRECT : Path.RELAYED;
+    return other.leg?.up && this.#room.topology !== Topology.RELAYED ? Path.DIRECT : Path.RELAYED;
   }
 
   #create({ key, own, screen }) {
@@ -93,15 +94,14 @@ export class Tiles {
       '<span class="badge path" hidden></span><span class="plate"><span class="who"></span><span class="muted" hidden>muted</span></span>';
     this.#root.append(root);
     const part = (selector) => root.querySelector(selector);
-    const tile = { root, screen, video: part('video'), audio: part('audio'), initial: part('.initial'), path: part('.path'), who: part('.who'), muted: part('.muted') };
+    const tile = { root, screen, video: new Player(part('video')), audio: new Player(part('audio')), initial: part('.initial'), path: part('.path'), who: part('.who'), muted: part('.muted') };
     this.#tiles.set(key, tile);
     return tile;
   }
 
   #update(tile, { name, video, audio, muted, path, participant }) {
-    setMedia(tile.video, video);
-    setMedia(tile.audio, audio);
-    tile.video.hidden = !video;
+    tile.video.show(video);
+    tile.audio.show(audio);
     tile.initial.textContent = name.slice(0, 1).toUpperCase();
     tile.who.textContent = name;
     tile.muted.hidden = !muted;
@@ -110,11 +110,4 @@ export class Tiles {
     tile.path.className = `badge path ${tile.path.textContent}`;
     if (participant) tile.root.dataset.participant = participant;
   }
-}
-
-function setMedia(element, track) {
-  const current = element.srcObject?.getTracks()[0] ?? null;
-  if (current === track) return;
-  element.srcObject = track ? new MediaStream([track]) : null;
-  if (track) element.play().catch(() => {});
 }
