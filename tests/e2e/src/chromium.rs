@@ -32,6 +32,7 @@ pub struct Browser {
     profile: PathBuf,
     calls: mpsc::Sender<Pending>,
     complaints: Complaints,
+    lenient: bool,
 }
 
 /// One tab.
@@ -46,10 +47,31 @@ impl Browser {
     /// # Panics
     /// Where Chromium is missing or does not start: a test that needs it must not pass without it.
     pub async fn start(name: &str) -> Self {
+        Self::launch(name, &["--use-fake-ui-for-media-stream"]).await
+    }
+
+    /// As a person has it who did not let the page use camera and microphone: Chromium tells other participants names of multicast DNS
+    /// instead of its addresses.
+    ///
+    /// # Panics
+    /// As [`Browser::start`].
+    pub async fn start_without_permissions(name: &str) -> Self {
+        Self::launch(name, &["--enable-features=WebRtcHideLocalIpsWithMdns"]).await
+    }
+
+    /// From now on pages may run what their content policy forbids, as the meters of a measurement.
+    #[must_use]
+    pub fn without_content_policy(mut self) -> Self {
+        self.lenient = true;
+        self
+    }
+
+    async fn launch(name: &str, flags: &[&str]) -> Self {
         let profile = std::env::temp_dir().join(format!("segue-chromium-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&profile).expect("a profile folder");
         let mut process = Command::new("chromium")
             .args(FLAGS)
+            .args(flags)
             .arg(format!("--user-data-dir={}", profile.display()))
             .arg("about:blank")
             .stdin(Stdio::null())
@@ -64,7 +86,7 @@ impl Browser {
         let (calls, receiver) = mpsc::channel(64);
         let complaints = Complaints::default();
         tokio::spawn(drive(socket, receiver, complaints.clone()));
-        Self { _process: process, profile, calls, complaints }
+        Self { _process: process, profile, calls, complaints, lenient: false }
     }
 
     /// Opens a page in a window of its own. `script` runs before anything of the page does.
@@ -80,6 +102,9 @@ impl Browser {
         let tab = Tab { browser: self, session };
         for domain in ["Page", "Runtime", "Log"] {
             tab.call(&format!("{domain}.enable"), json!({})).await;
+        }
+        if self.lenient {
+            tab.call("Page.setBypassCSP", json!({ "enabled": true })).await;
         }
         tab.call("Page.addScriptToEvaluateOnNewDocument", json!({ "source": script })).await;
         tab.navigate(url).await;
@@ -200,7 +225,7 @@ impl Tab<'_> {
 /// Between two looks at a page.
 const POLL: Duration = Duration::from_millis(200);
 
-const FLAGS: [&str; 16] = [
+const FLAGS: [&str; 15] = [
     "--headless=new",
     "--no-sandbox",
     "--disable-gpu",
@@ -214,7 +239,6 @@ const FLAGS: [&str; 16] = [
     "--mute-audio",
     "--remote-debugging-port=0",
     "--use-fake-device-for-media-stream",
-    "--use-fake-ui-for-media-stream",
     "--auto-select-desktop-capture-source=Entire screen",
     "--autoplay-policy=no-user-gesture-required",
 ];

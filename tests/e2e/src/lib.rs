@@ -10,6 +10,7 @@ pub mod guest;
 pub mod link;
 pub mod log;
 pub mod messages;
+pub mod pages;
 pub mod proxy;
 pub mod relay;
 pub mod wait;

@@ -93,7 +93,7 @@
         line += 1;
       };
       draw();
-      setInterval(draw, 500);
+      setInterval(draw, window.segueCast?.screenMs ?? 100);
       return canvas.captureStream(10);
     };
   }
@@ -156,8 +156,8 @@
   function perceive() {
     for (const tile of document.querySelectorAll('.tile[data-participant]:not(.screen)')) {
       const before = seen[tile.dataset.participant] ?? { source: null, first: null, frame: null, tone: null };
-      const picture = look(tile.querySelector('video'));
-      const tone = listen(tile.querySelector('audio'));
+      const picture = look(tile.querySelector('video:not([data-next])'));
+      const tone = listen(tile.querySelector('audio:not([data-next])'));
       const path = tile.querySelector('.path').textContent;
       const first = picture && picture.source === before.source ? before.first : (picture?.frame ?? before.first);
       seen[tile.dataset.participant] = { ...before, ...picture, first, tone: tone ?? before.tone, path };
@@ -200,7 +200,7 @@
     const edges = [];
     for (const other of room.participants.values()) {
       const { id, leg, incoming, outgoing } = other;
-      const direct = leg && { state: leg.pc.connectionState, signalling: leg.pc.signalingState, received: await flows(leg.pc, 'inbound-rtp'), sent: await flows(leg.pc, 'outbound-rtp') };
+      const direct = leg && { ice: await pairs(leg.pc), state: leg.pc.connectionState, signalling: leg.pc.signalingState, received: await flows(leg.pc, 'inbound-rtp'), sent: await flows(leg.pc, 'outbound-rtp') };
       edges.push({ id, tracks: [...other.tracks.keys()], direct, incoming: incoming.path, outgoing: outgoing.path });
     }
     const { publisher, subscriber, topology, target } = room;
@@ -211,6 +211,113 @@
     });
   }
 
+  // ---------------------------------------------------------------------------------------------------------------- gaps
+
+  // Runs where the sound is made: the longest silence since it was last asked.
+  const METER = `registerProcessor('meter', class extends AudioWorkletProcessor {
+    silent = 0; worst = 0; heard = false;
+    constructor() {
+      super();
+      this.port.onmessage = () => {
+        this.port.postMessage(1000 * Math.max(this.worst, this.heard ? this.silent : Infinity));
+        this.worst = 0;
+      };
+    }
+    process([[samples]]) {
+      if (samples?.some((sample) => Math.abs(sample) > 0.005)) {
+        this.heard = true;
+        this.silent = 0;
+      } else {
+        this.silent += 128 / sampleRate;
+        if (this.heard) this.worst = Math.max(this.worst, this.silent);
+      }
+      return true;
+    }
+  });`;
+  // How often it is looked at what each tile plays.
+  const LOOK_MS = 4;
+
+  let watching = null;
+
+  // Begins to measure what a person in front of this page sees and hears of everybody else.
+  async function watch() {
+    const sound = new AudioContext();
+    await sound.audioWorklet.addModule(URL.createObjectURL(new Blob([METER], { type: 'text/javascript' })));
+    watching = { sound, taps: new Map(), meters: new Map(), pictures: new Map(), eyes: new WeakSet() };
+    setInterval(tap, LOOK_MS);
+  }
+
+  // Every track that could be heard is tapped before it is, and goes to its participant's meter while an element plays it.
+  function tap() {
+    const { sound, taps, meters } = watching;
+    const audible = new Set();
+    for (const tile of document.querySelectorAll('.tile[data-participant]')) {
+      for (const video of tile.querySelectorAll('video')) see(video, tile);
+      for (const audio of tile.querySelectorAll('audio')) {
+        if (!audio.paused && !audio.muted && audio.readyState > 2) audio.srcObject?.getAudioTracks().forEach(({ id }) => audible.add(id));
+      }
+    }
+    for (const other of window.segue.participants.values()) {
+      for (const { id, kind } of other.tracks.values()) {
+        if (kind !== 'AUDIO') continue;
+        for (const path of ['DIRECT', 'RELAYED']) {
+          const track = window.segue.receiverOn(other.id, id, path)?.track;
+          if (!track || taps.has(track.id)) continue;
+          if (!meters.has(other.id)) meters.set(other.id, new AudioWorkletNode(sound, 'meter', { numberOfOutputs: 0, channelCount: 1, channelCountMode: 'explicit' }));
+          const stream = new MediaStream([track]);
+          const gain = new GainNode(sound, { gain: 0 });
+          sound.createMediaStreamSource(stream).connect(gain).connect(meters.get(other.id));
+          // Chromium decodes what comes from afar only where an element plays it.
+          const element = Object.assign(new Audio(), { srcObject: stream, muted: true });
+          element.play().catch(() => {});
+          taps.set(track.id, { gain, element });
+        }
+      }
+    }
+    for (const [id, { gain }] of taps) gain.gain.value = audible.has(id) ? 1 : 0;
+  }
+
+  // Notes when each picture of a tile came to be seen.
+  function see(video, tile) {
+    const { eyes, pictures } = watching;
+    if (eyes.has(video)) return;
+    eyes.add(video);
+    const note = (now) => {
+      if (!video.isConnected) return;
+      video.requestVideoFrameCallback(note);
+      if (video.hidden || 'next' in video.dataset) return;
+      const key = `${tile.dataset.participant}${tile.matches('.screen') ? '/screen' : ''}`;
+      const before = pictures.get(key) ?? { last: now, intervals: [], changes: [], video };
+      (before.video === video ? before.intervals : before.changes).push(now - before.last);
+      pictures.set(key, { ...before, last: now, video });
+    };
+    video.requestVideoFrameCallback(note);
+  }
+
+  // The longest gaps since the last time, in milliseconds: { audio: { id: gap }, video: { id: gap, 'id/screen': gap }, change: { .. } }. A gap of
+  // pictures is what the longest interval has more than the usual one; `change` has those from the last picture of one path to the first of
+  // the next.
+  async function gaps() {
+    const audio = {};
+    for (const [id, { port }] of watching.meters) {
+      if (!window.segue.participants.has(id)) continue;
+      audio[id] = await new Promise((resolve) => {
+        port.onmessage = ({ data }) => resolve(data);
+        port.postMessage('');
+      });
+    }
+    const [video, change] = [{}, {}];
+    for (const [key, seen] of watching.pictures) {
+      if (!window.segue.participants.has(Number.parseInt(key, 10))) continue;
+      const all = [...seen.intervals, ...seen.changes, performance.now() - seen.last].sort((a, b) => a - b);
+      const excess = (interval) => Math.max(interval - all[Math.floor(all.length / 2)], 0);
+      video[key] = excess(all.at(-1));
+      if (seen.changes.length) change[key] = excess(Math.max(...seen.changes));
+      Object.assign(seen, { intervals: [], changes: [] });
+    }
+    return { audio, video, change };
+  }
+
   const forget = () => ((seen = {}), true);
-  window.segueTest = { join, say, heard, perceives, describe, forget };
+  window.segueTest = { join, say, heard, perceives, describe, forget, watch, gaps };
 })();

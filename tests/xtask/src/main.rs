@@ -30,6 +30,7 @@ fn main() -> ExitCode {
     let outcome = match command.as_deref() {
         Some("demo") => demo::run(&rest),
         Some("bench") if rest.first().is_some_and(|name| name == "handover") => sim::handover(&rest[1..]),
+        Some("bench") if rest.first().is_some_and(|name| name == "browser") => bench::browser(&rest[1..]),
         Some("bench") => bench::run(&rest),
         Some("sim") => sim::run(&rest),
         Some("test") => test::run(&rest),

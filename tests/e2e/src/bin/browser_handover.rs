@@ -1,0 +1,123 @@
+//! `browser_handover [--json] [--changes N]`: what two people in Chromium miss while their call grows into the relay and comes back, with a
+//! shared screen and a participant of the SDK. Ends in one line of JSON. It reports, and judges nothing.
+
+use std::time::Duration;
+
+use segue::Topology;
+use segue_e2e::chromium::Browser;
+use segue_e2e::guest::{Guest, Joining, NAMES};
+use segue_e2e::pages::{Call, DESCRIBE, PATIENCE};
+use segue_e2e::{TestRelay, eventually};
+use serde_json::{Value, json};
+
+/// After everybody is on the new path, until the old one is surely gone: drain and the standby of the page.
+const SETTLE: Duration = Duration::from_secs(2);
+
+/// How long the call is watched without a change, for comparison.
+const STILL: Duration = Duration::from_secs(4);
+
+/// Changes of path measured where nothing else is asked for.
+const CHANGES: usize = 6;
+
+/// Gaps of one window, in milliseconds.
+#[derive(Default)]
+struct Gaps {
+    audio: Vec<f64>,
+    video: Vec<f64>,
+    change: Vec<f64>,
+}
+
+impl Gaps {
+    fn worst(of: &[f64]) -> f64 {
+        of.iter().copied().fold(0.0, f64::max).round()
+    }
+
+    fn median(of: &[f64]) -> f64 {
+        let mut sorted = of.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        sorted.get(sorted.len() / 2).copied().unwrap_or_default().round()
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.audio.extend(&other.audio);
+        self.video.extend(&other.video);
+        self.change.extend(&other.change);
+    }
+}
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let after = |name: &str| arguments.iter().skip_while(|argument| *argument != name).nth(1);
+    let changes = after("--changes").map_or(CHANGES, |number| number.parse().expect("--changes takes a number"));
+    let quiet = arguments.iter().any(|argument| argument == "--json");
+
+    // The screen would ask for the relay at once: here the number of people does.
+    let relay = TestRelay::start_with(|config| config.room.topology.relay_for_screens = false).await;
+    let browser = Browser::start("bench").await.without_content_policy();
+    let call = Call::start(&browser, &relay, "bench").await;
+    call.tabs[1].evaluate("document.getElementById('share').click()").await;
+    call.everybody_perceives_everybody("direct").await;
+    let screen = "document.querySelector('.tile.screen[data-participant] video')?.videoWidth > 0";
+    call.tabs[0].wait_for(screen, PATIENCE, DESCRIBE).await;
+    for tab in &call.tabs {
+        tab.evaluate("segueTest.watch()").await;
+    }
+    tokio::time::sleep(SETTLE).await;
+    gaps(&call).await;
+    tokio::time::sleep(STILL).await;
+    let still = gaps(&call).await;
+    report(quiet, "still", &still);
+
+    let mut moved = Gaps::default();
+    let mut more: Vec<Guest> = Vec::new();
+    for _ in 0..changes {
+        let target = if more.is_empty() { Topology::Relayed } else { Topology::Mesh };
+        if more.is_empty() {
+            for name in &NAMES[3..5] {
+                // They only count: what they would decode is load that one machine has to bear for all.
+                let mut joining = Joining::new(&relay, "bench", name);
+                joining.options.auto_subscribe = false;
+                more.push(joining.attempt().await.expect("let in"));
+            }
+        } else {
+            for guest in more.drain(..) {
+                guest.leave().await;
+            }
+        }
+        call.topology_is(target).await;
+        eventually("the SDK's edges", || call.guest.room.path_info().into_iter().find(|edge| edge.moving)).await;
+        tokio::time::sleep(SETTLE).await;
+        let gaps = gaps(&call).await;
+        report(quiet, &format!("{target:?}").to_lowercase(), &gaps);
+        moved.add(&gaps);
+    }
+    let line = json!({
+        "kind": "browser_handover", "changes": changes, "streams": moved.audio.len() + moved.video.len(),
+        "audio_gap_ms_max": Gaps::worst(&moved.audio), "audio_gap_ms_p50": Gaps::median(&moved.audio),
+        "video_gap_ms_max": Gaps::worst(&moved.video), "video_gap_ms_p50": Gaps::median(&moved.video),
+        "video_change_ms_max": Gaps::worst(&moved.change), "video_change_ms_p50": Gaps::median(&moved.change),
+        "still_audio_gap_ms_max": Gaps::worst(&still.audio), "still_video_gap_ms_max": Gaps::worst(&still.video),
+        "goal_audio_gap_ms": 100, "goal_video_gap_ms": 300,
+    });
+    println!("{line}");
+}
+
+/// What both tabs missed since the last time. Whoever is not heard at all is a gap of the whole window.
+async fn gaps(call: &Call<'_>) -> Gaps {
+    let mut all = Gaps::default();
+    for tab in &call.tabs {
+        let found = tab.evaluate("segueTest.gaps()").await;
+        let numbers =
+            |kind: &str| found[kind].as_object().into_iter().flat_map(|by| by.values()).filter_map(Value::as_f64).collect();
+        all.add(&Gaps { audio: numbers("audio"), video: numbers("video"), change: numbers("change") });
+    }
+    all
+}
+
+fn report(quiet: bool, what: &str, Gaps { audio, video, change }: &Gaps) {
+    if !quiet {
+        let [audio, video, change] = [audio, video, change].map(|of| Gaps::worst(of));
+        println!("{what:8} at most: audio gap {audio:4} ms, video gap {video:4} ms, across the change itself {change:4} ms");
+    }
+}
