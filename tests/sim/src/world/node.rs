@@ -268,6 +268,10 @@ impl Node {
                 }
             }
         }
+        if self.gone {
+            // Whoever has left neither speaks nor listens any more.
+            return;
+        }
         if self.receiver_due.is_some_and(|at| at <= now) {
             self.receiver_stale = true;
             self.receiver.handle_timeout(now);
@@ -405,6 +409,9 @@ impl Node {
     pub fn deadline(&mut self) -> Option<Instant> {
         if std::mem::take(&mut self.machine_stale) {
             self.machine_due = self.machine.poll_timeout();
+        }
+        if self.gone {
+            return self.machine_due;
         }
         let machines = [self.machine_due, self.receiver_due, self.next_pull];
         let sources = self.publications.values().filter_map(Publication::poll_timeout);
