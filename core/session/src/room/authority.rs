@@ -27,8 +27,8 @@ const MAX_REPORTED_TERM: u64 = 1 << 50;
 /// depend on the relay is worth more.
 const WORSE_ROUND_TRIP_US: u32 = 120_000;
 
-/// Likewise a loss: what 50 heartbeats can tell from chance.
-const WORSE_LOSS_PERMILLE: u32 = 80;
+/// Likewise a loss: what 50 heartbeats on each of a dozen legs can tell from chance.
+const WORSE_LOSS_PERMILLE: u32 = 150;
 
 /// Direct legs or edges of one participant that must fail before the whole room moves.
 const TANGLED_EDGES: usize = 2;
