@@ -102,13 +102,12 @@ impl CoupledEstimator {
         self.grant();
     }
 
-    /// Warm start: its part of the uplink is what its path is thought to bear, too.
+    /// Warm start: the path of a leg that begins is thought to bear what the uplink bears, and its grant holds it to its part. What it
+    /// carries in its first moments says nothing of what it will have to: in an overlap voice goes first.
     fn begin(&mut self, leg: LegId) {
-        let (least, most) = (self.config.start, self.config.most);
-        let parts = self.parts(|other, member| if other == leg { most } else { member.estimator.own_rate() });
-        let part = parts.get(&leg).copied().unwrap_or(least);
+        let known = self.uplink.target();
         if let Some(member) = self.members.get_mut(&leg) {
-            member.estimator.start(part.min(member.need.most * ROOM));
+            member.estimator.start(known);
         }
     }
 

@@ -18,6 +18,9 @@ const MARGIN: f64 = 1.25;
 const PATIENCE: Duration = Duration::from_secs(2);
 const MAX_PATIENCE: Duration = Duration::from_secs(32);
 
+/// No picture at all is worse than one that may not last: the first time it comes back after so long.
+const RESUME: Duration = Duration::from_millis(400);
+
 /// One that lasted for so long was no mistake.
 const LASTED: Duration = Duration::from_secs(20);
 
@@ -63,10 +66,11 @@ impl Ladder {
             }
         } else {
             self.short_since = None;
+            let waits = self.waits(rungs);
             let larger = (0..self.place).find(|place| bears(place, MARGIN));
             match larger {
                 None => self.room_since = None,
-                Some(larger) if lasts(&mut self.room_since, self.patience) => {
+                Some(larger) if lasts(&mut self.room_since, waits) => {
                     self.place = larger;
                     self.raised_at = Some(now);
                 }
@@ -76,6 +80,12 @@ impl Ladder {
         if self.place != before {
             (self.short_since, self.room_since) = (None, None);
         }
+    }
+
+    /// How long there must be room before a larger encoding comes back.
+    fn waits(&self, rungs: &[Rung]) -> Duration {
+        let nothing = self.place >= rungs.len() && self.patience == PATIENCE;
+        if nothing { RESUME } else { self.patience }
     }
 
     /// Tries the smallest again, where nothing can be known of the path because nothing is sent.

@@ -468,6 +468,17 @@ mod tests {
     }
 
     #[test]
+    fn a_leg_that_begins_with_voice_alone_bears_the_picture_when_it_comes() {
+        let now = Instant::now();
+        let mut uplink = uplink(2_000);
+        uplink.set_leg(now, LegId(1), vec![voice(), camera_stream()], true);
+        uplink.set_leg(now, LegId(2), vec![voice()], true);
+        uplink.set_leg(now, LegId(1), Vec::new(), true);
+        uplink.set_leg(now, LegId(2), vec![voice(), camera_of(&[1_000], false)], true);
+        assert_eq!(camera(&drain(&mut uplink)), Some(1_000));
+    }
+
+    #[test]
     fn without_room_for_any_picture_voice_goes_alone_and_a_silent_leg_is_tried_again() {
         let mut now = Instant::now();
         let mut uplink = uplink(90);
