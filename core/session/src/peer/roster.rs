@@ -229,11 +229,12 @@ impl PeerMachine {
     }
 
     pub(super) fn add_track(&mut self, id: ParticipantId, track: TrackInfo) {
-        let Some(remote) = self.remotes.get_mut(&id) else { return };
-        // No two tracks of a room have one id at a time: one that somebody else has is a mistake or an attack.
-        if self.owners.get(&track.id).is_some_and(|owner| *owner != id) || self.publications.contains_key(&track.id) {
+        // No two tracks of a room have one id at a time: one that we have is a mistake or an attack.
+        if self.publications.contains_key(&track.id) || !self.remotes.contains_key(&id) {
             return;
         }
+        self.take_id(track.id, id);
+        let Some(remote) = self.remotes.get_mut(&id) else { return };
         match remote.tracks.insert(track.id, track.clone()) {
             None => {
                 self.owners.insert(track.id, id);
@@ -241,6 +242,13 @@ impl PeerMachine {
             }
             Some(before) if before.muted != track.muted => self.note_muted(id, track.id, track.muted),
             Some(_) => {}
+        }
+    }
+
+    /// The relay gave an id away: whoever had it of a relay before this one, and has yet to return, will get another.
+    pub(super) fn take_id(&mut self, track: TrackId, new: ParticipantId) {
+        if let Some(owner) = self.owners.get(&track).copied().filter(|owner| *owner != new) {
+            self.remove_track(owner, track);
         }
     }
 

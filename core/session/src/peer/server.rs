@@ -87,9 +87,10 @@ impl PeerMachine {
             self.close_leg(leg);
             self.open_leg(now, leg, OpenReason::First);
         }
-        self.replace_roster(now, &joined.others, restarted);
         self.send_pending(now);
+        // First of all ours: the ids that we lost may be others' by now.
         self.carry_publications(now, &wire.tracks);
+        self.replace_roster(now, &joined.others, restarted);
         if !known.is_empty() {
             self.retell_edges();
         }

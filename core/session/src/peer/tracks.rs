@@ -42,6 +42,9 @@ impl PeerMachine {
     pub(super) fn handle_published(&mut self, published: &proto::Published) {
         let Some(pending) = self.pending.remove(&published.request) else { return };
         let Some(track) = published.track.as_ref().and_then(convert::track) else { return };
+        if let Some(local) = self.local() {
+            self.take_id(track.id, local);
+        }
         self.publications.insert(track.id, track.clone());
         match pending.renumbers {
             Some(old) => self.events.push_back(PeerEvent::TrackRenumbered { old, new: track.id }),
@@ -71,6 +74,9 @@ impl PeerMachine {
             let same = |other: &TrackInfo| (other.kind, other.source, &other.name) == (track.kind, track.source, &track.name);
             if let Some(at) = granted.iter().position(same) {
                 let new = granted.swap_remove(at).id;
+                if let Some(local) = self.local() {
+                    self.take_id(new, local);
+                }
                 self.publications.insert(new, TrackInfo { id: new, ..track });
                 self.events.push_back(PeerEvent::TrackRenumbered { old, new });
                 continue;

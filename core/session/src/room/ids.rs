@@ -8,6 +8,10 @@ use std::time::{Duration, Instant};
 /// former incarnation that were larger or older than this get new numbers, which costs them a fresh stream and nothing else.
 const MAX_GAP: u32 = 4096;
 
+/// Above a wish that was granted so many numbers are left out: those who had them of the former incarnation have yet to return, and until
+/// they do they speak under them on their direct paths.
+const YET_TO_RETURN: u32 = 64;
+
 /// A number that was given back is given again after this at the earliest: by then no packet or message under way means what had it before.
 /// Longer than connections are held by default, and no longer than the numbers of a room last its tracks at their fastest.
 const QUARANTINE: Duration = Duration::from_secs(60);
@@ -57,8 +61,9 @@ impl IdPool {
         if wish < self.next || wish > self.highest || gap.saturating_add(self.skipped.len() as u32) > MAX_GAP {
             return self.fresh(now);
         }
-        self.skipped.extend(self.next..wish);
-        self.next = wish + 1;
+        let next = wish.saturating_add(1 + YET_TO_RETURN).min(self.highest.saturating_add(1));
+        self.skipped.extend((self.next..next).filter(|number| *number != wish));
+        self.next = next;
         Some(wish)
     }
 }
@@ -72,10 +77,11 @@ mod tests {
         let (mut pool, now) = (IdPool::new(u32::MAX - 1), Instant::now());
         assert_eq!(pool.wish(now, 3), Some(3));
         assert_eq!(pool.wish(now, 1), Some(1));
-        assert_eq!(pool.wish(now, 3), Some(4));
-        assert_eq!(pool.fresh(now), Some(5));
+        assert_eq!(pool.wish(now, 3), Some(4 + YET_TO_RETURN));
+        assert_eq!(pool.fresh(now), Some(5 + YET_TO_RETURN));
         assert_eq!(pool.wish(now, 2), Some(2));
-        assert_eq!(pool.wish(now, 2), Some(6));
+        assert_eq!(pool.wish(now, 2), Some(6 + YET_TO_RETURN));
+        assert_eq!(pool.wish(now, 3 + YET_TO_RETURN), Some(3 + YET_TO_RETURN));
     }
 
     #[test]
@@ -94,8 +100,8 @@ mod tests {
         pool.release(now, 1);
         now += QUARANTINE;
         pool.release(now, 3);
-        // 2 was never given.
-        assert_eq!((pool.fresh(now), pool.fresh(now), pool.fresh(now)), (Some(4), Some(2), Some(1)));
+        // 2 and 4 were never given.
+        assert_eq!((pool.fresh(now), pool.fresh(now), pool.fresh(now)), (Some(2), Some(4), Some(1)));
         assert_eq!(pool.fresh(now), None);
         now += QUARANTINE;
         assert_eq!((pool.fresh(now), pool.fresh(now)), (Some(3), None));

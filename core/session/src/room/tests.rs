@@ -210,9 +210,10 @@ fn rejoining_gives_the_old_ids_where_they_are_free() {
     let Some(server_frame::Message::Joined(joined)) = scene.sent(ann).next() else { panic!("joined") };
     assert_eq!(joined.self_.as_ref().map(|me| me.tracks[0].id), Some(12));
     let eve = scene.join(JoinRequest { rejoin: Some(rejoin), ..person("eve") });
-    assert_eq!(eve, ParticipantId(4));
+    // Whoever had the next number may be on their way back, too.
+    assert_eq!(eve, ParticipantId(68));
     let Some(server_frame::Message::Joined(joined)) = scene.sent(eve).next() else { panic!("joined") };
-    assert_eq!(joined.self_.as_ref().map(|me| me.tracks[0].id), Some(13));
+    assert_eq!(joined.self_.as_ref().map(|me| me.tracks[0].id), Some(77));
 }
 
 #[test]

@@ -251,6 +251,41 @@ fn a_browser_gets_a_section_for_each_track() {
 }
 
 #[test]
+fn an_id_that_a_new_relay_gave_to_somebody_else_is_theirs() {
+    let mut lone = Lone::new(vec![participant(6, true), participant(7, true)]);
+    let published = |participant| {
+        let track = proto::Track { id: 40, kind: 1, source: 1, ..Default::default() };
+        server_frame::Message::TrackPublished(proto::TrackPublished { participant, track: Some(track) })
+    };
+    lone.hear(published(6));
+    assert_eq!(lone.machine.publisher(TrackId(40)), Some(ParticipantId(6)));
+    lone.events();
+    // 6 has yet to find the relay that gave its track's id to 7.
+    lone.hear(published(7));
+    assert_eq!(lone.machine.publisher(TrackId(40)), Some(ParticipantId(7)));
+    let events = lone.events();
+    let told: Vec<_> = events
+        .iter()
+        .filter_map(|event| match event {
+            PeerEvent::TrackUnpublished { participant, .. } => Some((participant.0, false)),
+            PeerEvent::TrackPublished { participant, .. } => Some((participant.0, true)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, [(6, false), (7, true)]);
+    // What 6 says under it before it knows is not played.
+    let origin = Origin {
+        source: TrackId(40),
+        layer: segue_model::LayerId::new(0, 0),
+        flags: segue_media::packet::OriginFlags::default(),
+        packet: 1,
+        frame: 1,
+        refers_back: 0,
+    };
+    assert!(!lone.machine.handle_media(lone.now, LegKey::Peer(ParticipantId(6)), &origin));
+}
+
+#[test]
 fn a_packet_of_somebody_elses_track_is_not_accepted() {
     let mut lone = Lone::new(vec![participant(7, true), participant(8, true)]);
     let track = proto::Track { id: 3, kind: proto::TrackKind::Audio.into(), ..proto::Track::default() };
