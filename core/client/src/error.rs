@@ -14,8 +14,11 @@ pub enum Error {
     #[error("the relay's address cannot be used: {0}")]
     Url(#[from] UrlError),
     /// The relay could not be reached or did not answer within the time given in [`crate::RoomOptions::connect_timeout`].
-    #[error("the relay did not answer in time: check its address and that it runs")]
-    Timeout,
+    #[error("no connection to the relay in time ({reason}): check its address and that it runs")]
+    Timeout {
+        /// What became of the latest attempt.
+        reason: String,
+    },
     /// The relay said no.
     #[error("the relay refused ({code}): {message}")]
     Refused {
@@ -47,7 +50,7 @@ impl Error {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Url(_) => "url",
-            Self::Timeout => "timeout",
+            Self::Timeout { .. } => "timeout",
             Self::Refused { code, .. } => code,
             Self::Data(DataError::TooLong { .. }) => "data_too_long",
             Self::Data(DataError::Backlog { .. }) => "data_backlog",

@@ -8,7 +8,7 @@ use segue::{Error, Room, RoomOptions};
 fn a_host_without_a_runtime_gets_an_answer() {
     let options = RoomOptions { connect_timeout: Duration::from_millis(300), ..RoomOptions::default() };
     let joined = segue::block_on(Room::connect("ws://127.0.0.1:9", "token", options)).expect("a runtime");
-    assert_eq!(joined.err(), Some(Error::Timeout));
+    assert_eq!(joined.err(), Some(Error::Timeout { reason: "connection refused".to_owned() }));
 }
 
 #[test]

@@ -125,6 +125,8 @@ struct Driver {
     connection: Option<Connection>,
     /// Counts connections, so that reports of an old one are told from those of the present one.
     attempt: u64,
+    /// Why the latest attempt to connect ended.
+    closed_because: Option<String>,
     legs: BTreeMap<LegKey, Leg>,
     next_link: u64,
     uplink: Uplink,
@@ -186,6 +188,7 @@ impl Driver {
             receiver: Receiver::new(),
             connection: None,
             attempt: 0,
+            closed_because: None,
             legs: BTreeMap::new(),
             next_link: 0,
             uplink: Uplink::new(EstimatorConfig { start: START_RATE, ..EstimatorConfig::default() }),
@@ -278,7 +281,8 @@ impl Driver {
         }
         if self.join_by.is_some_and(|at| at <= now) {
             self.join_by = None;
-            self.answer_join(Err(Error::Timeout));
+            let reason = self.closed_because.take().unwrap_or_else(|| "no answer".to_owned());
+            self.answer_join(Err(Error::Timeout { reason }));
             self.leave(now);
         }
     }
@@ -329,6 +333,7 @@ impl Driver {
             SignallingEvent::Frame(frame) => self.machine.handle_server(now, *frame),
             SignallingEvent::Closed { reason } => {
                 tracing::info!(reason, "connection to the relay closed");
+                self.closed_because = Some(reason);
                 self.connection = None;
                 self.machine.handle_carrier(now, CarrierState::Closed);
                 if self.leave_by.is_some() {

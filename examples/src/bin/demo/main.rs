@@ -16,7 +16,7 @@ use clap::Parser;
 use segue::{Path, RoomEvent};
 
 use crate::cast::{NAMES, Participant, Stage};
-use crate::record::{Goals, Record, Summary, TopologySample};
+use crate::record::{EdgeKey, Goals, Record, Stretch, Summary, TopologySample};
 use crate::table::{Row, Table};
 use crate::watch::{Notebook, name_of};
 
@@ -133,7 +133,7 @@ async fn play(stage: &Stage, notebook: &Notebook, mut table: Table) -> Result<()
 /// Which pairs have been together in which topology, and since when.
 #[derive(Default)]
 struct Settled {
-    pairs: std::collections::BTreeMap<(usize, usize), (&'static str, Instant)>,
+    pairs: std::collections::BTreeMap<EdgeKey, (Stretch, Instant)>,
 }
 
 async fn look(notebook: &Notebook, present: &[Participant], settled: &mut Settled, table: &mut Table) {
@@ -164,18 +164,21 @@ async fn look(notebook: &Notebook, present: &[Participant], settled: &mut Settle
     table.draw(notebook.at(), &rows);
 }
 
-fn note_shared(notebook: &Notebook, settled: &mut Settled, edge: (usize, usize), topology: Option<&'static str>) {
+fn note_shared(notebook: &Notebook, settled: &mut Settled, edge: EdgeKey, topology: Option<&'static str>) {
     let Some(topology) = topology else {
         settled.pairs.remove(&edge);
         return;
     };
-    let entry = settled.pairs.entry(edge).or_insert((topology, Instant::now()));
-    if entry.0 != topology {
-        *entry = (topology, Instant::now());
-    }
-    if entry.1.elapsed() >= SETTLE {
-        notebook.write(|record, _| record.shared(edge, topology));
-    }
+    notebook.write(|record, at| {
+        let stretch = record.stretch(topology);
+        let entry = settled.pairs.entry(edge).or_insert((stretch, Instant::now()));
+        if entry.0 != stretch {
+            *entry = (stretch, Instant::now());
+        }
+        if entry.1.elapsed() >= SETTLE {
+            record.shared(at, edge, stretch);
+        }
+    });
 }
 
 /// Watches everything a participant receives, and notes what the room tells it.

@@ -5,11 +5,17 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-/// How long after a switch a gap counts as the switch's.
+/// How long after a switch a gap that begins counts as the switch's.
 const SWITCH_WINDOW_S: f64 = 3.0;
+
+/// What was waited for so long, and is still waited for, is a gap already.
+const OPEN_GAP_S: f64 = 0.5;
 
 /// One direction between two participants, by their place in the cast.
 pub type EdgeKey = (usize, usize);
+
+/// A topology, and how many switches were before: the mesh before the relay is not the mesh after it.
+pub type Stretch = (&'static str, usize);
 
 /// What one receiver saw of one sender, as points (second, value).
 #[derive(Default)]
@@ -56,9 +62,11 @@ pub struct Record {
     observed: Vec<(f64, EdgeKey, Observed)>,
     switches: Vec<f64>,
     path_switches: Vec<(f64, EdgeKey)>,
-    shared: BTreeSet<(EdgeKey, &'static str)>,
-    seen: BTreeSet<(EdgeKey, &'static str)>,
-    heard: BTreeSet<(EdgeKey, &'static str)>,
+    shared: BTreeSet<(EdgeKey, Stretch)>,
+    seen: BTreeSet<(EdgeKey, Stretch)>,
+    heard: BTreeSet<(EdgeKey, Stretch)>,
+    last_seen: BTreeMap<EdgeKey, f64>,
+    last_heard: BTreeMap<EdgeKey, f64>,
 }
 
 /// The last line of `--json`.
@@ -105,23 +113,42 @@ impl Record {
         self.observed.push((at, edge, observed));
     }
 
-    /// Both ends of an edge were in the room long enough in this topology to see and hear each other.
-    pub fn shared(&mut self, edge: EdgeKey, topology: &'static str) {
-        self.shared.insert((edge, topology));
+    /// The stretch between two switches that a topology stands for now.
+    pub fn stretch(&self, topology: &'static str) -> Stretch {
+        (topology, self.switches.len())
+    }
+
+    /// Both ends of an edge were in the room long enough in this stretch to see and hear each other. What is still waited for now is
+    /// a gap, though nothing has ended it.
+    pub fn shared(&mut self, at: f64, edge: EdgeKey, stretch: Stretch) {
+        self.shared.insert((edge, stretch));
+        let open = |last: &BTreeMap<EdgeKey, f64>| last.get(&edge).map(|last| at - last).filter(|gap| *gap > OPEN_GAP_S);
+        let gaps = [
+            open(&self.last_heard).map(|gap| Observed::AudioGap(Duration::from_secs_f64(gap))),
+            open(&self.last_seen).map(|gap| Observed::VideoGap(Duration::from_secs_f64(gap))),
+        ];
+        gaps.into_iter().flatten().for_each(|gap| self.observe(at, edge, gap));
     }
 
     /// A picture was decoded.
-    pub fn saw(&mut self, edge: EdgeKey, topology: &'static str) {
-        self.seen.insert((edge, topology));
+    pub fn saw(&mut self, at: f64, edge: EdgeKey, topology: &'static str) {
+        self.seen.insert((edge, self.stretch(topology)));
+        self.last_seen.insert(edge, at);
     }
 
     /// Voice was decoded.
-    pub fn heard(&mut self, edge: EdgeKey, topology: &'static str) {
-        self.heard.insert((edge, topology));
+    pub fn heard(&mut self, at: f64, edge: EdgeKey, topology: &'static str) {
+        self.heard.insert((edge, self.stretch(topology)));
+        self.last_heard.insert(edge, at);
     }
 
-    fn near_switch(&self, at: f64, edge: EdgeKey) -> bool {
-        let near = |switch: f64| (-0.1..=SWITCH_WINDOW_S).contains(&(at - switch));
+    /// Whether what ended at `at` overlaps the time after a switch.
+    fn near_switch(&self, at: f64, edge: EdgeKey, observed: &Observed) -> bool {
+        let length = match observed {
+            Observed::AudioGap(gap) | Observed::VideoGap(gap) => gap.as_secs_f64(),
+            Observed::FramesMissed(_) => 0.0,
+        };
+        let near = |switch: f64| at - length <= switch + SWITCH_WINDOW_S && at >= switch - 0.1;
         self.switches.iter().any(|switch| near(*switch))
             || self.path_switches.iter().any(|(switch, switched)| *switched == edge && near(*switch))
     }
@@ -135,7 +162,7 @@ impl Record {
         let mut audio = Duration::ZERO;
         let mut video = Duration::ZERO;
         let mut missed: BTreeMap<EdgeKey, u32> = BTreeMap::new();
-        for (_, edge, observed) in self.observed.iter().filter(|(at, edge, _)| self.near_switch(*at, *edge)) {
+        for (_, edge, observed) in self.observed.iter().filter(|(at, edge, observed)| self.near_switch(*at, *edge, observed)) {
             match observed {
                 Observed::AudioGap(gap) => audio = audio.max(*gap),
                 Observed::VideoGap(gap) => video = video.max(*gap),
@@ -178,5 +205,38 @@ impl Goals {
             && summary.duplicates_played == 0
             && summary.undecoded == 0
             && summary.deadlines_missed == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOALS: Goals = Goals { participants_peak: 0, handovers: 1, audio_gap_ms: 60, video_gap_ms: 200 };
+
+    #[test]
+    fn a_freeze_that_begins_after_a_switch_counts_whenever_it_ends_and_where_it_does_not() {
+        let mut record = Record::default();
+        record.switched(10.0, String::new());
+        record.observe(14.5, (0, 1), Observed::VideoGap(Duration::from_millis(2_500)));
+        record.observe(20.0, (0, 1), Observed::VideoGap(Duration::from_millis(4_000)));
+        assert_eq!(record.summary(&GOALS, String::new()).video_gap_ms_max, 2_500);
+        record.saw(11.0, (0, 1), "mesh");
+        record.shared(19.0, (0, 1), record.stretch("mesh"));
+        assert_eq!(record.summary(&GOALS, String::new()).video_gap_ms_max, 8_000);
+    }
+
+    #[test]
+    fn a_mesh_after_the_relay_is_another_mesh() {
+        let mut record = Record::default();
+        for switches in 0..2 {
+            record.shared(9.0, (0, 1), record.stretch("mesh"));
+            if switches == 0 {
+                record.saw(9.0, (0, 1), "mesh");
+                record.heard(9.0, (0, 1), "mesh");
+                record.switched(10.0, String::new());
+            }
+        }
+        assert_eq!(record.summary(&GOALS, String::new()).undecoded, 1);
     }
 }

@@ -71,7 +71,7 @@ async fn listen(notebook: Notebook, room: Room, edge: EdgeKey, track: RemoteTrac
         last = Some(time);
         let topology = name_of(room.topology());
         notebook.write(|record, at| {
-            record.heard(edge, topology);
+            record.heard(at, edge, topology);
             record.duplicates_played += u64::from(doubled);
             if gap > Duration::ZERO {
                 record.observe(at, edge, Observed::AudioGap(gap));
@@ -102,7 +102,7 @@ async fn look(notebook: Notebook, room: Room, edge: EdgeKey, track: RemoteTrack)
         last = Some((now, number));
         let topology = name_of(room.topology());
         notebook.write(|record, at| {
-            record.saw(edge, topology);
+            record.saw(at, edge, topology);
             record.duplicates_played += u64::from(doubled);
             record.observe(at, edge, Observed::VideoGap(gap));
             if missed > 0 {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use segue_forward::{Direction, ForwardEvent, RtcpOut};
 use segue_media::heartbeat::{HeartbeatEvent, Heartbeats};
-use segue_media::packet::{RtcpPacket, parse_compound, write_compound};
+use segue_media::packet::{DatagramKind, RtcpPacket, classify, parse_compound, write_compound};
 use segue_model::Ssrc;
 
 use super::egress::Burst;
@@ -15,6 +15,16 @@ use super::socket::Sender;
 use super::worker::{Shard, Timer};
 use crate::media_plane::{MediaEvent, RoomKey, TransportKind, TransportState};
 use crate::transport::{Inbound, RTCP_ROOM, RTP_ROOM, Route, TransportEvent, answer_stun};
+
+/// What is counted of a datagram that belongs to no transport.
+fn stray(datagram: &[u8]) -> Figure {
+    match classify(datagram) {
+        DatagramKind::Stun => Figure::StrayChecks,
+        DatagramKind::Dtls => Figure::StrayHandshakes,
+        DatagramKind::Rtp | DatagramKind::Rtcp => Figure::StrayMedia,
+        DatagramKind::Unknown => Figure::StrayGarbage,
+    }
+}
 
 impl Shard {
     /// One datagram; RTP and RTCP are opened in place.
@@ -30,7 +40,7 @@ impl Shard {
                     send(sender, &self.metrics, Burst { to: from, bytes: &self.scratch, segment: None });
                 }
             }
-            Route::Unknown => self.metrics.add(Figure::StrayDatagrams, 1),
+            Route::Unknown => self.metrics.add(stray(datagram), 1),
         }
     }
 

@@ -23,7 +23,10 @@ pub(super) enum Figure {
     SendFailures,
     DataMessages,
     DataRefused,
-    StrayDatagrams,
+    StrayChecks,
+    StrayHandshakes,
+    StrayMedia,
+    StrayGarbage,
     MediaRefused,
     EventsDropped,
     SealRefused,
@@ -34,7 +37,7 @@ pub(super) enum Figure {
 }
 
 impl Figure {
-    const ALL: [(Self, &'static str, &'static str); 21] = [
+    const ALL: [(Self, &'static str, &'static str); 24] = [
         (Self::Rooms, "media_rooms", "Rooms on the shards"),
         (Self::Transports, "media_transports", "Transports on the shards"),
         (Self::DatagramsIn, "datagrams_received_total", "UDP datagrams received"),
@@ -48,7 +51,10 @@ impl Figure {
         (Self::SendFailures, "send_failures_total", "System calls whose packets were dropped by the kernel"),
         (Self::DataMessages, "data_messages_total", "Lossy data messages forwarded"),
         (Self::DataRefused, "data_messages_refused_total", "Lossy data messages refused: malformed or not granted"),
-        (Self::StrayDatagrams, "stray_datagrams_total", "Datagrams that belong to no transport"),
+        (Self::StrayChecks, "stray_checks_total", "STUN that belongs to no transport"),
+        (Self::StrayHandshakes, "stray_handshakes_total", "DTLS that belongs to no transport"),
+        (Self::StrayMedia, "stray_media_total", "RTP and RTCP that belong to no transport"),
+        (Self::StrayGarbage, "stray_garbage_total", "Datagrams of no known protocol, from addresses of no transport"),
         (Self::MediaRefused, "media_refused_total", "RTP where none may come, and RTCP that is not well formed"),
         (Self::EventsDropped, "media_events_dropped_total", "Events dropped because the control plane was busy"),
         (Self::SealRefused, "seals_refused_total", "Packets not sent because they could not be sealed"),

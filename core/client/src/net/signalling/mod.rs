@@ -142,12 +142,22 @@ async fn connect(endpoint: Endpoint) -> Result<Socket, String> {
     Ok(socket)
 }
 
+/// Said of a certificate nobody vouches for.
+const CERTIFICATE: &str = "the relay's certificate was not accepted: for one it made itself set `trust_any_certificate`";
+
+/// Whether TLS failed, which the socket reports as an error of reading.
+fn is_certificate(error: &std::io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(inner, Some(rustls::Error::InvalidCertificate(_)))
+}
+
 /// What ended a connection, without the addresses and names a library quotes.
 fn sentence(error: &Error) -> String {
     match error {
+        Error::Io(error) if is_certificate(error) => CERTIFICATE.to_owned(),
         Error::Io(error) => error.kind().to_string(),
         Error::Http(response) => format!("the relay answered with HTTP status {}", response.status().as_u16()),
-        Error::Tls(_) => "the relay's certificate was not accepted".to_owned(),
+        Error::Tls(_) => CERTIFICATE.to_owned(),
         Error::Capacity(_) => "a message was larger than any may be".to_owned(),
         Error::ConnectionClosed | Error::AlreadyClosed => "the connection was closed".to_owned(),
         _ => "the relay does not speak this protocol".to_owned(),
