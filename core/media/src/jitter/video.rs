@@ -71,6 +71,8 @@ struct Encoding {
     newest: u64,
     newest_arrival: Instant,
     first_arrival: Instant,
+    /// Of a keyframe's packets, the latest.
+    keyframe_arrival: Option<Instant>,
     /// Extended numbers of the frames handed out, ascending: what others may refer to.
     delivered: VecDeque<u64>,
     trails: [Option<Trail>; MAX_TEMPORAL_LAYERS],
@@ -133,6 +135,9 @@ impl VideoBuffer {
             encoding.forget_trails();
         }
         encoding.newest_arrival = now;
+        if packet.origin.flags.keyframe {
+            encoding.keyframe_arrival = Some(now);
+        }
         match playing {
             Some(playing) if playing.encoding == encoding_id && number <= playing.number => {
                 self.stats.late += 1;
@@ -355,8 +360,8 @@ impl VideoBuffer {
     /// Nothing was shown yet: ask at once, unless a keyframe is already coming in.
     fn need_to_start(&self) -> Option<(EncodingId, Instant)> {
         let (id, encoding) = self.encodings.iter().max_by_key(|(_, encoding)| encoding.newest_arrival)?;
-        let coming = encoding.frames.values().rev().find(|frame| frame.keyframe);
-        Some((*id, if coming.is_some() { encoding.newest_arrival + PATIENCE } else { encoding.first_arrival }))
+        // What comes after it says nothing of what is missing of it: its first packet is not asked for where nothing came before.
+        Some((*id, encoding.keyframe_arrival.map_or(encoding.first_arrival, |latest| latest + PATIENCE)))
     }
 
     /// The oldest frame that waits for something missing has waited long enough.
@@ -382,6 +387,7 @@ impl Encoding {
             newest: (1 << 32) | u64::from(frame),
             newest_arrival: now,
             first_arrival: now,
+            keyframe_arrival: None,
             delivered: VecDeque::new(),
             trails: Default::default(),
         }

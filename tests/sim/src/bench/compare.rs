@@ -24,6 +24,8 @@ pub struct Measured {
     pub quality: Vec<f64>,
     pub duplicates: u64,
     pub participants_lost: u64,
+    /// Who gets nothing of whom at the end, in words.
+    pub lost: Vec<String>,
     pub messages_lost: u64,
     pub messages_doubled: u64,
     pub keyframes_extra: u64,
@@ -65,7 +67,7 @@ pub struct Side {
     edges: Vec<EdgePlayed>,
     messages_lost: u64,
     messages_doubled: u64,
-    silent: usize,
+    silent: BTreeSet<String>,
     switches: usize,
     moved: bool,
     next_message: Duration,
@@ -103,7 +105,7 @@ impl Side {
             edges: Vec::new(),
             messages_lost: 0,
             messages_doubled: 0,
-            silent: 0,
+            silent: BTreeSet::new(),
             switches: 0,
             moved: false,
             next_message: Duration::ZERO,
@@ -194,7 +196,7 @@ impl Side {
             self.messages_lost += sent.iter().take(grace).filter(|number| !distinct.contains(number)).count() as u64;
         }
         let limit = Duration::from_millis(400);
-        self.silent = crate::oracle::silences(world, limit, Duration::from_millis(900)).len();
+        self.silent = crate::oracle::silences(world, limit, Duration::from_millis(900));
     }
 
     fn collect(&mut self, world: &World) {
@@ -249,8 +251,11 @@ impl Side {
     }
 }
 
+/// Keyframes asked for by those who were there, of those who were there: a newcomer's first picture is nobody's second.
 fn keyframes(world: &World, established: usize) -> u64 {
-    (0..established).map(|at| world.nodes[at].keyframes_asked).sum()
+    let tracks: BTreeSet<_> = (0..established).flat_map(|at| world.nodes[at].publications.keys()).collect();
+    let remotes = (0..established).flat_map(|at| world.nodes[at].remotes.iter());
+    remotes.filter(|(track, _)| tracks.contains(track)).map(|(_, remote)| remote.played.keyframes_asked.len() as u64).sum()
 }
 
 fn ms(time: Duration) -> f64 {
@@ -263,7 +268,8 @@ pub fn compare(trial: &Trial, with: &Side, without: &Side) -> Measured {
         messages_lost: with.messages_lost,
         messages_doubled: with.messages_doubled,
         keyframes_extra: with.keyframes.saturating_sub(without.keyframes),
-        participants_lost: with.silent.saturating_sub(without.silent) as u64,
+        participants_lost: with.silent.len().saturating_sub(without.silent.len()) as u64,
+        lost: with.silent.iter().cloned().collect(),
         switches: with.switches,
         moved: with.moved,
         ..Measured::default()

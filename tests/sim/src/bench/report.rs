@@ -49,7 +49,7 @@ impl Report {
     pub fn print_last(&self) {
         let Some((trial, m)) = self.runs.last() else { return };
         println!(
-            "{{\"kind\":\"handover_run\",\"seed\":{},\"class\":\"{}\",\"participants\":{},\"up\":{},\"audio_gap_ms\":{},\"audio_hole_ms\":{},\"video_gap_ms\":{:.1},\"frames_lost\":{},\"keyframes_extra\":{},\"migrate_ms\":{:.0},\"overlap_ms\":{:.0},\"uplink\":{:.2},\"downlink\":{:.2},\"delay_added_ms\":{:.0},\"quality\":{:.2},\"outage_ms\":{:.0},\"edges_lost\":{},\"moved\":{}}}",
+            "{{\"kind\":\"handover_run\",\"seed\":{},\"class\":\"{}\",\"participants\":{},\"up\":{},\"audio_gap_ms\":{},\"audio_hole_ms\":{},\"video_gap_ms\":{:.1},\"frames_lost\":{},\"keyframes_extra\":{},\"migrate_ms\":{:.0},\"overlap_ms\":{:.0},\"uplink\":{:.2},\"downlink\":{:.2},\"delay_added_ms\":{:.0},\"quality\":{:.2},\"outage_ms\":{:.0},\"edges_lost\":{},\"silent\":{},\"moved\":{}}}",
             trial.seed,
             trial.class.name(),
             trial.participants,
@@ -67,6 +67,7 @@ impl Report {
             m.quality.iter().copied().fold(1.0, f64::min),
             max(&m.audio_outage),
             m.participants_lost,
+            serde_json::json!(m.lost),
             m.moved,
         );
     }

@@ -127,7 +127,6 @@ pub struct Node {
     /// Likewise the receiver.
     receiver_stale: bool,
     receiver_due: Option<Instant>,
-    pub keyframes_asked: u64,
     pub gone: bool,
 }
 
@@ -162,7 +161,6 @@ impl Node {
             machine_due: None,
             receiver_stale: true,
             receiver_due: None,
-            keyframes_asked: 0,
             gone: false,
         };
         node.machine.connect(now);
@@ -373,7 +371,6 @@ impl Node {
             busy = true;
             match event {
                 ReceiverEvent::KeyframeNeeded { track, encoding, leg: None } => {
-                    self.keyframes_asked += 1;
                     if let Some(remote) = self.remotes.get_mut(&track) {
                         remote.played.keyframe_asked(now);
                     }

@@ -95,6 +95,22 @@ fn a_frame_that_nothing_waits_for_is_left_behind() {
 }
 
 #[test]
+fn a_first_keyframe_that_stays_broken_is_asked_for_again_while_frames_come() {
+    let mut bench = Bench::new();
+    let tail = Bench::packet(Sent { packet: 1, ..frame(0, 0) }, false, true, &[0x41, 7]);
+    bench.buffer.push(bench.start, tail);
+    let mut asked = None;
+    for number in 1..20 {
+        let ms = u64::from(number) * 40;
+        bench.push(ms, Sent { packet: number + 1, ..frame(number, 1) });
+        if bench.buffer.handle_timeout(bench.at(ms)).is_some() {
+            asked.get_or_insert(ms);
+        }
+    }
+    assert_eq!(asked, Some(280));
+}
+
+#[test]
 fn patience_ends_in_a_keyframe_request_and_again_later() {
     let mut bench = Bench::new();
     bench.push(0, frame(0, 0));
