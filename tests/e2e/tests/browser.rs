@@ -65,7 +65,7 @@ async fn browsers_stay_in_the_call_when_it_grows_into_the_relay_and_comes_back()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tabs_that_come_at_once_see_each_other() {
+async fn browsers_that_come_at_once_see_each_other() {
     let relay = TestRelay::start().await;
     let browser = Browser::start("at-once").await;
     for round in 0..5 {

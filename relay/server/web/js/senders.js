@@ -5,11 +5,13 @@ import { Kind } from './wire.js';
 
 // Chromium refuses new parameters while it negotiates.
 const AGAIN_MS = 20;
+const SILENT_MS = 500;
 
 export class Senders {
   #pc;
   #transceivers = new Map();
   #settling = new Set();
+  #doubted = new Set();
   #active = false;
 
   // Chromium forgets what it was told of a sender when an offer is taken back, and lets all encodings of an answered one send.
@@ -51,13 +53,32 @@ export class Senders {
     if (this.#settling.has(transceiver)) return;
     this.#settling.add(transceiver);
     while (this.#pc.connectionState !== 'closed' && transceiver.direction !== 'stopped') {
-      const parameters = transceiver.sender.getParameters();
-      if (parameters.encodings.every(({ active }) => active === this.#active)) break;
-      for (const encoding of parameters.encodings) encoding.active = this.#active;
-      await transceiver.sender.setParameters(parameters).catch(pause);
+      const { encodings } = transceiver.sender.getParameters();
+      if (!encodings.every(({ active }) => active === this.#active)) await set(transceiver.sender, this.#active);
+      else if (await this.#obeys(transceiver)) break;
+      else await set(transceiver.sender, !this.#active);
     }
     this.#settling.delete(transceiver);
   }
+
+  // Chromium 150 says after an offer was taken back that a sender is active, and sends nothing: its statistics know. They lag, so it takes
+  // two looks in a row to believe them.
+  async #obeys(transceiver) {
+    const report = await transceiver.sender.getStats();
+    const streams = [...report.values()].filter(({ type }) => type === 'outbound-rtp');
+    const differs = transceiver.sender.track && streams.some(({ active }) => active === !this.#active);
+    const again = differs && this.#doubted.delete(transceiver);
+    if (differs && !again) this.#doubted.add(transceiver);
+    if (!differs) this.#doubted.delete(transceiver);
+    return !again;
+  }
 }
 
-const pause = () => new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
+// Chromium may never say what became of new parameters when a description comes in between.
+async function set(sender, active) {
+  const parameters = sender.getParameters();
+  for (const encoding of parameters.encodings) encoding.active = active;
+  await Promise.race([sender.setParameters(parameters).catch(() => pause(AGAIN_MS)), pause(SILENT_MS)]);
+}
+
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
