@@ -5,6 +5,7 @@
 //! apart: `now` is a [`std::time::Instant`] handed in by a shell, media time is [`MediaTime`] (RTP clock units), wallclock is
 //! [`NtpTime`].
 
+mod codec;
 mod id;
 mod layer;
 mod time;
@@ -12,6 +13,7 @@ mod topology;
 mod track;
 mod unit;
 
+pub use codec::VideoCodec;
 pub use id::{ParticipantId, PeerId, RoomId, Ssrc, TrackId};
 pub use layer::{EncodingId, LayerId, MAX_ENCODINGS, MAX_TEMPORAL_LAYERS, TemporalId};
 pub use time::{ExtSeq, MediaTime, MediaTimeUnwrapper, NtpTime, SeqNo, SeqUnwrapper};
