@@ -2,6 +2,7 @@
 
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "virtual time needs an instant to begin at"))]
 
+pub mod allocator;
 pub mod bwe;
 pub mod feedback;
 pub mod frame;

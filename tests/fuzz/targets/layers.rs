@@ -19,7 +19,10 @@ fuzz_target!(|data: &[u8]| {
         rewrite(codec, &mut changed, MAPPED);
         let after = describe(codec, &changed);
         if let (Ok(before), Ok(after)) = (before, after) {
-            assert_eq!((before.temporal, before.spatial, before.keyframe_start), (after.temporal, after.spatial, after.keyframe_start));
+            assert_eq!(
+                (before.temporal, before.spatial, before.keyframe_start),
+                (after.temporal, after.spatial, after.keyframe_start)
+            );
             assert_eq!(before.picture.map(|id| id.long), after.picture.map(|id| id.long));
         }
     }

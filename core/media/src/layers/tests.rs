@@ -41,7 +41,13 @@ fn structure(spatial: u32, temporal: u32, id_offset: u32) -> Writer {
         for t in 0..temporal {
             // Same layer twice: a keyframe's and any other's.
             out.put(2, 0);
-            let next = if t + 1 < temporal { 1 } else if s + 1 < spatial { 2 } else { 3 };
+            let next = if t + 1 < temporal {
+                1
+            } else if s + 1 < spatial {
+                2
+            } else {
+                3
+            };
             out.put(2, next);
         }
     }
