@@ -1,7 +1,7 @@
 //! What happens in a room.
 
 use bytes::Bytes;
-use segue_model::{ParticipantId, Path, Topology};
+use segue_model::{Epoch, ParticipantId, Path, Topology};
 use segue_wire::proto;
 
 use crate::room::{RemoteParticipant, RemoteTrack};
@@ -52,6 +52,8 @@ pub enum RoomEvent {
         to: Topology,
         /// Why.
         reason: String,
+        /// The number of the relay's decision; numbers grow. The last one known while the relay is away.
+        epoch: Epoch,
     },
     /// The media of one direction between two participants moved.
     PathChanged {

@@ -45,19 +45,22 @@ pub use options::{IceOptions, Interfaces, RoomOptions, TokenProvider};
 pub use room::{LocalParticipant, PlayedAudio, Playout, RemoteParticipant, RemoteTrack, Room, TrackOptions, TrackPublication};
 pub use runtime::block_on;
 pub use source::{AudioSource, EncodedSource, Encoding, LocalTrack, VideoContent, VideoOptions, VideoSource};
-pub use stats::{EdgeStats, LegEnd, LegStats, PublicationStats, RoomStats, TrackStats};
+pub use stats::{
+    EdgeStats, HandoverReport, LegEnd, LegStats, PathChange, PublicationStats, RoomStats, TopologyChange, TrackGap, TrackStats,
+};
 pub use stream::FrameStream;
 
 pub use segue_codec::{AudioFrame, Channels, FramePool, I420, Plane, VideoEncoder, VideoFrame};
 pub use segue_media::frame::{EncodedFrame, ReceivedFrame};
 pub use segue_media::packet::AudioLevel;
 pub use segue_model::{
-    DataRate, EncodingId, LayerId, MediaTime, ParticipantId, Path, Quality, TemporalId, Topology, TopologyPolicy, TrackId,
-    TrackKind, TrackSource,
+    DataRate, EncodingId, Epoch, LayerId, MediaTime, ParticipantId, Path, Quality, TemporalId, Topology, TopologyPolicy,
+    TrackId, TrackKind, TrackSource,
 };
 
 /// Failures on demand, for tests of applications and of this crate.
 #[doc(hidden)]
 pub mod testing {
+    pub use crate::options::CandidateMap;
     pub use crate::room::Fault;
 }

@@ -1,11 +1,14 @@
 //! How a room is joined.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use segue_model::TopologyPolicy;
+
+use crate::stats::LegEnd;
 
 /// How a room is joined. The default joins an `Auto` room and subscribes to everything.
 #[derive(Clone)]
@@ -31,7 +34,13 @@ pub struct RoomOptions {
     pub token_provider: Option<Arc<dyn TokenProvider>>,
     /// How long [`crate::Room::connect`] waits for the relay.
     pub connect_timeout: Duration,
+    /// What stands between sockets in a test; see [`crate::testing::CandidateMap`].
+    #[doc(hidden)]
+    pub candidates: Option<CandidateMap>,
 }
+
+/// The address others are told instead of one of ours, on a leg; `None`: they are told nothing of it.
+pub type CandidateMap = Arc<dyn Fn(LegEnd, SocketAddr) -> Option<SocketAddr> + Send + Sync>;
 
 impl Default for RoomOptions {
     fn default() -> Self {
@@ -46,6 +55,7 @@ impl Default for RoomOptions {
             device_key: None,
             token_provider: None,
             connect_timeout: Duration::from_secs(15),
+            candidates: None,
         }
     }
 }

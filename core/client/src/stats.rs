@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use segue_model::{DataRate, ParticipantId, Path, TrackId, TrackKind};
+use segue_model::{DataRate, Epoch, ParticipantId, Path, Topology, TrackId, TrackKind};
+use segue_session::peer::Edge;
 
 /// Everything a room measures, at one moment.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -136,4 +137,70 @@ pub struct PublicationStats {
     pub keyframes: u64,
     /// Frames pushed that the encoder had no time for.
     pub dropped: u64,
+    /// RTP timestamp of capture time zero, the same on every path: what tells which capture a packet holds.
+    pub timestamp_base: u32,
+}
+
+/// What the last changes of path cost, measured where media is played; see [`crate::Room::handover_report`]. Oldest first; a bounded number.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HandoverReport {
+    /// Changes of the room.
+    pub topology: Vec<TopologyChange>,
+    /// Changes of single edges of this participant.
+    pub paths: Vec<PathChange>,
+}
+
+/// The room moved between mesh and relay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopologyChange {
+    /// Before.
+    pub from: Topology,
+    /// After.
+    pub to: Topology,
+    /// Why.
+    pub reason: String,
+    /// The number of the relay's decision.
+    pub epoch: Epoch,
+    /// How long ago.
+    pub ago: Duration,
+}
+
+/// The media of one direction between two participants moved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathChange {
+    /// Which direction.
+    pub edge: Edge,
+    /// Where to.
+    pub path: Path,
+    /// Why.
+    pub reason: String,
+    /// How long ago it was committed.
+    pub ago: Duration,
+    /// Three seconds have passed: `tracks` will not change any more.
+    pub settled: bool,
+    /// What was missed of each track the edge brings here; empty where it leads away from this participant.
+    pub tracks: Vec<TrackGap>,
+}
+
+/// What was missed of a track around a change of its path, from the change to three seconds after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrackGap {
+    /// Which.
+    pub track: TrackId,
+    /// Audio or video.
+    pub kind: TrackKind,
+    /// Audio: the longest run of frames that were sent and not played, silence of the sender not counted. Video: by how much a picture
+    /// came later after the one before it than it was captured after that one, at most.
+    pub gap: Duration,
+    /// Frames sent and not played; `None` for video, whose senders leave frames out on purpose.
+    pub frames_lost: Option<u64>,
+}
+
+impl HandoverReport {
+    /// The longest gap of a kind over all changes.
+    #[must_use]
+    pub fn longest_gap(&self, kind: TrackKind) -> Duration {
+        let tracks = self.paths.iter().flat_map(|change| &change.tracks);
+        tracks.filter(|track| track.kind == kind).map(|track| track.gap).max().unwrap_or_default()
+    }
 }

@@ -8,6 +8,7 @@ pub mod feedback;
 pub mod frame;
 pub mod h264;
 pub mod heartbeat;
+pub mod interruption;
 pub mod jitter;
 pub mod layers;
 pub mod leg;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use segue_wire::proto::{ErrorCode, LeaveReason};
+use segue_wire::proto::{ErrorCode, LeaveReason, Path, Topology};
 
 use crate::media_plane::Sample;
 
@@ -49,6 +49,13 @@ impl Gauge {
 /// Codes and reasons are small numbers; what lies beyond is counted as the first.
 const CODES: usize = 32;
 
+/// What a room may have become, as its label.
+const TOPOLOGIES: [(Topology, &str); 3] =
+    [(Topology::Mesh, "mesh"), (Topology::Mixed, "mixed"), (Topology::Relayed, "relayed")];
+
+/// By which path an edge may go, as its label.
+const PATHS: [(Path, &str); 3] = [(Path::Direct, "direct"), (Path::Relayed, "relayed"), (Path::Both, "both")];
+
 /// What the control plane counts.
 #[derive(Debug, Default)]
 pub struct Metrics {
@@ -74,6 +81,16 @@ pub struct Metrics {
     pub refused_full: Counter,
     /// Connections refused because their address has its share.
     pub refused_share: Counter,
+    /// Changes of topology decided.
+    pub handovers_begun: Counter,
+    /// Of those, given up.
+    pub handovers_aborted: Counter,
+    /// From decision to commit, all changes together.
+    pub handover_ms: Counter,
+    /// Changes of topology committed, by what the room became.
+    pub handovers: [Counter; TOPOLOGIES.len()],
+    /// Edges that said by which path they go, by path.
+    pub edges: [Counter; PATHS.len()],
     /// Errors sent to clients, by code.
     pub errors: [Counter; CODES],
     /// Sessions ended, by reason.
@@ -84,6 +101,18 @@ impl Metrics {
     /// An error was sent to a client.
     pub fn count_error(&self, code: ErrorCode) {
         self.errors[index(code as i32)].increment();
+    }
+
+    /// A room came to be this.
+    pub fn count_handover(&self, topology: Topology) {
+        let counters = TOPOLOGIES.iter().zip(&self.handovers).filter(|((known, _), _)| *known == topology);
+        counters.for_each(|(_, counter)| counter.increment());
+    }
+
+    /// An edge goes by this from now on.
+    pub fn count_edge(&self, path: Path) {
+        let counters = PATHS.iter().zip(&self.edges).filter(|((known, _), _)| *known == path);
+        counters.for_each(|(_, counter)| counter.increment());
     }
 
     /// A session ended.
@@ -112,9 +141,20 @@ impl Metrics {
             ("http_failures_total", "connections that failed before a request was served", &self.http_failures),
             ("connections_refused_full_total", "connections refused: the relay has its full number", &self.refused_full),
             ("connections_refused_share_total", "connections refused: their address has its share", &self.refused_share),
+            ("handovers_begun_total", "changes between mesh and relay decided", &self.handovers_begun),
+            ("handovers_aborted_total", "of those, given up", &self.handovers_aborted),
+            ("handover_milliseconds_total", "from decision to commit, all changes together", &self.handover_ms),
         ] {
             head(&mut out, name, help, "counter");
             let _ = writeln!(out, "segue_{name} {}", counter.get());
+        }
+        head(&mut out, "handovers_total", "changes between mesh and relay committed, by what the room became", "counter");
+        for ((_, label), counter) in TOPOLOGIES.iter().zip(&self.handovers) {
+            let _ = writeln!(out, "segue_handovers_total{{to=\"{label}\"}} {}", counter.get());
+        }
+        head(&mut out, "edge_paths_total", "edges told to go by a path (both: while they move), by path", "counter");
+        for ((_, label), counter) in PATHS.iter().zip(&self.edges) {
+            let _ = writeln!(out, "segue_edge_paths_total{{path=\"{label}\"}} {}", counter.get());
         }
         head(&mut out, "errors_total", "errors sent to clients, by code", "counter");
         for (number, counter) in self.errors.iter().enumerate().filter(|(_, counter)| counter.get() > 0) {

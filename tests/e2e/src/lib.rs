@@ -6,6 +6,7 @@
 pub mod call;
 pub mod chromium;
 pub mod encoded;
+pub mod fabric;
 pub mod guest;
 pub mod link;
 pub mod log;

@@ -69,7 +69,7 @@ pub struct Tally {
 }
 
 /// One direction of a line.
-struct Shaper {
+pub(crate) struct Shaper {
     conditions: Conditions,
     tally: Tally,
     /// The link is busy until then.
@@ -79,7 +79,7 @@ struct Shaper {
 }
 
 impl Shaper {
-    fn new(conditions: Conditions, seed: u64) -> Self {
+    pub(crate) fn new(conditions: Conditions, seed: u64) -> Self {
         Self { conditions, tally: Tally::default(), busy: None, last: None, random: seed }
     }
 
@@ -91,8 +91,13 @@ impl Shaper {
         ((mixed ^ (mixed >> 31)) >> 11) as f64 / (1u64 << 53) as f64
     }
 
+    /// Packets from now on meet these.
+    pub(crate) const fn set_conditions(&mut self, conditions: Conditions) {
+        self.conditions = conditions;
+    }
+
     /// When a packet that comes now arrives at the other end; `None`: never.
-    fn push(&mut self, now: Instant, payload: usize) -> Option<Instant> {
+    pub(crate) fn push(&mut self, now: Instant, payload: usize) -> Option<Instant> {
         let Conditions { delay, jitter, loss, rate, queue, blocked } = self.conditions;
         let bytes = payload + HEADERS;
         let begin = self.busy.map_or(now, |busy| busy.max(now));

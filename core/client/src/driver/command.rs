@@ -163,12 +163,14 @@ impl Driver {
         let event = match input.event {
             LinkEvent::LocalDescription { kind, sdp, generation } => {
                 let tracks = leg.read_local(&sdp, kind == LinkSdpKind::Answer);
+                let sdp = self.told_description(key, sdp);
                 LegEvent::LocalDescription { kind: session_kind(kind), sdp, generation, tracks }
             }
             LinkEvent::LocalCandidate(candidate) => {
                 if self.refuses(key) {
                     return;
                 }
+                let Some(candidate) = self.told(key, candidate) else { return };
                 LegEvent::LocalCandidate(to_wire(candidate))
             }
             LinkEvent::State(state) => {

@@ -7,6 +7,7 @@ use segue_session::peer::{ConnectionState as PeerState, ParticipantInfo, PeerEve
 use segue_wire::proto::LeaveReason as WireReason;
 
 use super::Driver;
+use super::history::TopologyMove;
 use crate::error::{Error, code_name};
 use crate::event::{ConnectionState, Reliability, RoomEvent};
 use crate::room::RemoteTrack;
@@ -42,12 +43,14 @@ impl Driver {
             }
             PeerEvent::TrackRenumbered { old, new } => self.renumber(old, new),
             PeerEvent::WishChanged { .. } => {}
-            PeerEvent::TopologyChanged { from, to, reason } => {
+            PeerEvent::TopologyChanged { from, to, reason, epoch } => {
                 self.shared.view().topology = to;
-                self.shared.emit(&RoomEvent::TopologyChanged { from, to, reason });
+                self.history.note_topology(now, TopologyMove { from, to, reason: reason.clone(), epoch });
+                self.shared.emit(&RoomEvent::TopologyChanged { from, to, reason, epoch });
             }
             PeerEvent::PathChanged { edge, path, reason } => {
                 self.shared.view().paths = self.machine.path_info();
+                self.history.note_path(now, edge, path, &reason);
                 self.shared.emit(&RoomEvent::PathChanged { edge, path, reason });
             }
             PeerEvent::DataReceived { from, topic, payload, reliable } => {

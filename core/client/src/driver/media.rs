@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use segue_media::frame::ReceivedFrame;
+use segue_media::interruption::InterruptionMeter;
 use segue_media::merge::{LegId, MergeOutcome};
 use segue_media::packet::MediaPacket;
 use segue_media::receiver::{AudioPull, ReceiverEvent};
@@ -28,11 +29,14 @@ pub(super) struct Remote {
     kind: TrackKind,
     worker: Option<DecodeWorker>,
     pub(super) rate: Meter,
+    pub(super) interruptions: InterruptionMeter,
 }
 
 impl Remote {
     pub(super) fn new(track: &RemoteTrack) -> Self {
-        Self { inner: track.inner().clone(), kind: track.kind(), worker: None, rate: Meter::default() }
+        let kind = track.kind();
+        let interruptions = InterruptionMeter::new(kind);
+        Self { inner: track.inner().clone(), kind, worker: None, rate: Meter::default(), interruptions }
     }
 
     pub(super) fn inner(&self) -> &TrackInner {
@@ -120,6 +124,7 @@ impl Driver {
 
     fn deliver_picture(&mut self, now: Instant, frame: ReceivedFrame) {
         let Some(remote) = self.remotes.get_mut(&frame.track) else { return };
+        remote.interruptions.handle_frame(now, &frame);
         remote.inner.deliver_encoded(&frame);
         if !remote.inner.wants_decoding() {
             remote.worker = None;
@@ -165,7 +170,9 @@ impl Driver {
 
     fn pull_once(&mut self, now: Instant) {
         for (track, remote) in self.remotes.iter_mut().filter(|(_, remote)| remote.kind == TrackKind::Audio) {
-            let sound = match self.receiver.pull_audio(now, *track) {
+            let pull = self.receiver.pull_audio(now, *track);
+            remote.interruptions.handle_pull(now, &pull);
+            let sound = match pull {
                 AudioPull::Frame(frame) => {
                     remote.inner.deliver_encoded(&frame);
                     Sound::Frame(frame)

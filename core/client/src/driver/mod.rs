@@ -3,8 +3,10 @@
 //! What to do is decided by [`PeerMachine`] and the media machines. This task hands them what arrives with one `now` per turn,
 //! carries out what they ask for and arms the next timeout.
 
+mod candidate;
 mod command;
 mod event;
+mod history;
 mod leg;
 mod media;
 mod meter;
@@ -35,6 +37,7 @@ use crate::options::{Interfaces, RoomOptions};
 use crate::room::request::MAX_REQUESTS;
 use crate::room::{Request, Shared};
 use crate::runtime;
+use history::History;
 use leg::Leg;
 use media::Remote;
 use publish::{Pending, Publication};
@@ -150,6 +153,7 @@ struct Driver {
     leave_by: Option<Instant>,
     ended: bool,
     faults: Faults,
+    history: History,
     /// When what the application sees of paths is taken afresh, if nothing happens before.
     paths_at: Instant,
 }
@@ -213,6 +217,7 @@ impl Driver {
             leave_by: None,
             ended: false,
             faults: Faults::default(),
+            history: History::default(),
             paths_at: clock::now(),
         };
         (Box::new(driver), Outlets { links, packets, signals, encoded, needs, tokens })

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
 use segue_media::source::{ProbeTimer, SourceSender};
-use segue_model::{DataRate, EncodingId, TrackId, TrackKind};
+use segue_model::{DataRate, EncodingId, MediaTime, TrackId, TrackKind};
 use segue_session::peer::{LegKey, RouteLeg, TrackInfo};
 use tokio::sync::oneshot;
 
@@ -57,6 +57,11 @@ impl Publication {
         let direct = self.routes.iter().any(|route| matches!(route.leg, LegKey::Peer(_)));
         let relayed = self.routes.iter().any(|route| route.leg == LegKey::RelayPublisher);
         direct && relayed
+    }
+
+    /// RTP timestamp of capture time zero.
+    pub(super) fn timestamp_base(&self) -> u32 {
+        self.sender.timestamp(MediaTime(0))
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {

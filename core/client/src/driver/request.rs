@@ -41,6 +41,9 @@ impl Driver {
             Request::Stats { reply } => {
                 let _ = reply.send(self.stats(now));
             }
+            Request::HandoverReport { reply } => {
+                let _ = reply.send(self.handover_report(now));
+            }
             Request::Leave { reply } => {
                 self.leavers.push(reply);
                 self.leave(now);

@@ -7,10 +7,11 @@ use segue_model::{DataRate, EncodingId, Path, TrackId, TrackKind};
 use segue_session::peer::{LegKey, PathInfo};
 
 use super::Driver;
+use super::candidate::leg_end;
 use super::leg::Leg;
 use super::media::Remote;
 use super::publish::Publication;
-use crate::stats::{EdgeStats, LegEnd, LegStats, PublicationStats, RoomStats, TrackStats};
+use crate::stats::{EdgeStats, LegStats, PublicationStats, RoomStats, TrackStats};
 
 /// Length of an audio frame, for counts of time as counts of frames.
 const FRAME: Duration = Duration::from_millis(20);
@@ -33,6 +34,7 @@ impl Driver {
                     frames: publication.frames,
                     keyframes: publication.keyframes,
                     dropped: publication.feed.dropped(),
+                    timestamp_base: publication.timestamp_base(),
                 })
                 .collect(),
         }
@@ -53,11 +55,7 @@ impl Driver {
         let (sent, received, counters) = (leg.send_stats(), leg.recv_stats(), leg.counters());
         let estimate = self.uplink.stats(leg.id()).filter(|_| leg.reports());
         LegStats {
-            end: match key {
-                LegKey::RelayPublisher => LegEnd::RelayPublisher,
-                LegKey::RelaySubscriber => LegEnd::RelaySubscriber,
-                LegKey::Peer(participant) => LegEnd::Peer(participant),
-            },
+            end: leg_end(key),
             up: leg.is_up(),
             send_rate: leg.sent.rate(now),
             estimate: estimate.map(|estimate| estimate.target),

@@ -17,7 +17,7 @@ use crate::driver;
 use crate::error::Error;
 use crate::event::{ConnectionState, PathInfo, Reliability, RoomEvent};
 use crate::options::RoomOptions;
-use crate::stats::RoomStats;
+use crate::stats::{HandoverReport, RoomStats};
 use crate::stream::FrameStream;
 
 pub use local::{LocalParticipant, TrackOptions, TrackPublication};
@@ -144,6 +144,14 @@ impl Room {
     /// [`Error::Left`].
     pub async fn stats(&self) -> Result<RoomStats, Error> {
         Self::request_stats(&self.shared).await
+    }
+
+    /// What the last changes of path cost this participant, measured on what it played.
+    ///
+    /// # Errors
+    /// [`Error::Left`].
+    pub async fn handover_report(&self) -> Result<HandoverReport, Error> {
+        self.ask(|reply| Request::HandoverReport { reply }).await
     }
 
     /// Leaves, after telling the relay and the others so. Streams end; handles stay valid and show the last state.

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::error::Error;
 use crate::source::LocalTrack;
-use crate::stats::RoomStats;
+use crate::stats::{HandoverReport, RoomStats};
 
 /// Requests that may wait for the room's task.
 pub(crate) const MAX_REQUESTS: usize = 256;
@@ -25,6 +25,7 @@ pub(crate) enum Request {
     SendReliable { topic: String, payload: Bytes, reply: oneshot::Sender<Result<(), Error>> },
     SendLossy { to: Option<ParticipantId>, topic: String, payload: Bytes, reply: oneshot::Sender<Result<(), Error>> },
     Stats { reply: oneshot::Sender<RoomStats> },
+    HandoverReport { reply: oneshot::Sender<HandoverReport> },
     Leave { reply: oneshot::Sender<()> },
     Inject(Fault),
 }

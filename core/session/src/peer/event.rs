@@ -1,7 +1,7 @@
 //! What a participant's machine tells its application.
 
 use bytes::Bytes;
-use segue_model::{EncodingId, ParticipantId, Path, Quality, Topology, TopologyPolicy, TrackId, TrackKind, TrackSource};
+use segue_model::{EncodingId, Epoch, ParticipantId, Path, Quality, Topology, TopologyPolicy, TrackId, TrackKind, TrackSource};
 use segue_wire::proto::{ErrorCode, LeaveReason};
 
 /// A participant as others see it.
@@ -209,6 +209,8 @@ pub enum PeerEvent {
         to: Topology,
         /// Why.
         reason: String,
+        /// The number of the decision it follows from; the last one known while the relay is away.
+        epoch: Epoch,
     },
     /// One of our edges moved.
     PathChanged {

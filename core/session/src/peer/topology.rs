@@ -174,7 +174,7 @@ impl PeerMachine {
         let from = std::mem::replace(&mut self.topology.announced, to);
         if from != to {
             let reason = if self.connection.is_live() { self.topology.reason.clone() } else { "the relay is away".to_owned() };
-            self.events.push_back(PeerEvent::TopologyChanged { from, to, reason });
+            self.events.push_back(PeerEvent::TopologyChanged { from, to, reason, epoch: self.topology.epoch });
         }
     }
 

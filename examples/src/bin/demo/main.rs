@@ -195,8 +195,8 @@ fn follow(notebook: &Notebook, participant: &Participant) {
                     }
                 }
                 // The first of the cast sees every change of the room.
-                RoomEvent::TopologyChanged { from, to, reason } if index == 0 => {
-                    tracing::info!(from = name_of(from), to = name_of(to), reason, "topology changed");
+                RoomEvent::TopologyChanged { from, to, reason, epoch } if index == 0 => {
+                    tracing::info!(from = name_of(from), to = name_of(to), reason, epoch = epoch.counter, "topology changed");
                     let text = format!("{} → {}", name_of(from), name_of(to));
                     notebook.write(|record, at| record.switched(at, text));
                 }

@@ -18,6 +18,9 @@ use crate::clock;
 use crate::media_plane::{EVENT_QUEUE, MediaCommand, MediaEvent, MidTrack, RoomKey, RoomMedia, TransportKind};
 
 mod media;
+mod moves;
+
+use moves::Moves;
 
 /// An empty room is kept this long: whoever reloads a page finds its numbers go on.
 const EMPTY_FOR: Duration = Duration::from_secs(30);
@@ -65,6 +68,7 @@ pub(super) struct RoomTask {
     media_events: mpsc::Receiver<MediaEvent>,
     empty_since: Option<Instant>,
     closed: bool,
+    moves: Moves,
     /// Participants and tracks as the gauges have them.
     counted: (i64, i64),
 }
@@ -83,6 +87,7 @@ impl RoomTask {
             media_events,
             empty_since: Some(clock::now()),
             closed: false,
+            moves: Moves::default(),
             counted: (0, 0),
         }
     }
@@ -230,6 +235,7 @@ impl RoomTask {
         match session.handle_frame(now, frame) {
             Ok(Some(message)) => {
                 session.note_description(seq, message.as_ref());
+                Moves::note_received(message.as_ref(), &self.hub.metrics);
                 self.authority.handle_message(now, participant, seq, message);
             }
             Ok(None) => {}
@@ -320,6 +326,7 @@ impl RoomTask {
     }
 
     fn send(&mut self, now: Instant, to: ParticipantId, message: server_frame::Message) {
+        self.moves.note_sent(now, &message, &self.hub.metrics);
         if let server_frame::Message::Error(error) = &message {
             self.hub.metrics.count_error(error.code());
         }
