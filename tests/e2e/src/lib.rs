@@ -8,6 +8,7 @@ pub mod chromium;
 pub mod encoded;
 pub mod fabric;
 pub mod guest;
+pub mod handover;
 pub mod link;
 pub mod log;
 pub mod messages;

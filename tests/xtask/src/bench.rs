@@ -15,3 +15,9 @@ pub fn browser(arguments: &[String]) -> Result<(), String> {
     doctor::ensure(&[doctor::BUILD, doctor::TEST])?;
     execute(cargo(&["run", "--quiet", "--package", "segue-e2e", "--bin", "browser_handover", "--"]).args(arguments))
 }
+
+/// `cargo xtask bench handover --real`: what a change of path costs over real sockets with real codecs, in release like the demo.
+pub fn handover(arguments: &[String]) -> Result<(), String> {
+    doctor::ensure(&[doctor::BUILD])?;
+    execute(cargo(&["run", "--quiet", "--release", "--package", "segue-e2e", "--bin", "handover", "--"]).args(arguments))
+}

@@ -16,7 +16,8 @@ usage: cargo xtask COMMAND
 
   demo [--json] [ARGS]    a real call that starts as a mesh, grows into the relay and comes back
   sim [ARGS]              a call in virtual time: --seed S, --scenario FILE, --soak, --json, --html FILE
-  bench NAME [ARGS]       measures something and prints JSON lines (tests/bench/README.md says what there is)
+  bench NAME [ARGS]       measures something and prints JSON lines (tests/bench/README.md says what there is);
+                          handover --real: over real sockets instead of in virtual time
   test [--only STEP]...   every test: lints, house rules, unit, property, end to end, browser, fuzz replay
                           (steps: format test browser clippy fuzz)
   fuzz [SECONDS] [NAME]   runs the fuzz targets, each for SECONDS (default 60)
@@ -29,7 +30,7 @@ fn main() -> ExitCode {
     let rest: Vec<String> = arguments.collect();
     let outcome = match command.as_deref() {
         Some("demo") => demo::run(&rest),
-        Some("bench") if rest.first().is_some_and(|name| name == "handover") => sim::handover(&rest[1..]),
+        Some("bench") if rest.first().is_some_and(|name| name == "handover") => handover(&rest[1..]),
         Some("bench") if rest.first().is_some_and(|name| name == "browser") => bench::browser(&rest[1..]),
         Some("bench") => bench::run(&rest),
         Some("sim") => sim::run(&rest),
@@ -49,4 +50,9 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// In virtual time, or over real sockets.
+fn handover(arguments: &[String]) -> Result<(), String> {
+    if arguments.iter().any(|argument| argument == "--real") { bench::handover(arguments) } else { sim::handover(arguments) }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
 
-use crate::record::{EdgeSeries, Record, Summary};
+use crate::record::{EdgeSeries, OwnReport, Record, Summary};
 
 const COLOURS: [&str; 8] = ["#4cc38a", "#6e8bff", "#f5a524", "#e5484d", "#a78bfa", "#22b8cf", "#f783ac", "#94a3b8"];
 const WIDTH: f64 = 900.0;
@@ -23,6 +23,7 @@ pub fn write(file: &Path, record: &Record, summary: &Summary) -> io::Result<()> 
     let _ = write!(html, "<!doctype html><html lang=en><meta charset=utf-8><title>Segue demo</title><style>{STYLE}</style>");
     let _ = write!(html, "<h1>Segue demo: a call that changed its path {} times</h1>", summary.handovers);
     summary_table(&mut html, summary);
+    own_reports(&mut html, record);
     let _ = write!(html, "<h2>Topology and participants</h2>");
     topology_plot(&mut html, record);
     plot(&mut html, record, "Bitrate received per edge (kbit/s)", |edge| &edge.kbps);
@@ -50,6 +51,18 @@ fn summary_table(html: &mut String, summary: &Summary) {
     let _ = write!(html, "<table>");
     for (name, value) in rows {
         let _ = write!(html, "<tr><th>{name}</th><td>{value}</td></tr>");
+    }
+    let _ = write!(html, "</table>");
+}
+
+/// The same from inside: what the SDK tells its application.
+fn own_reports(html: &mut String, record: &Record) {
+    let _ = write!(html, "<h2>What Room::handover_report says at the end of each stay</h2><table>");
+    for OwnReport { name, changes, audio_ms, video_ms } in &record.own_reports {
+        let _ = write!(
+            html,
+            "<tr><th>{name}</th><td>{changes} changes of edges; longest gap in a voice {audio_ms} ms, in a picture {video_ms} ms</td></tr>"
+        );
     }
     let _ = write!(html, "</table>");
 }

@@ -39,6 +39,22 @@ impl TransportTrips {
     }
 }
 
+/// RFC 8489 section 14.5.
+const MESSAGE_INTEGRITY: u16 = 0x0008;
+
+/// Whether a STUN packet belongs to a connectivity check (RFC 8445 section 7.1.2): those are authenticated, questions for one's own address are not.
+fn is_check(datagram: &[u8]) -> bool {
+    let half = |at: usize| datagram.get(at..at + 2).and_then(|bytes| bytes.try_into().ok()).map(u16::from_be_bytes);
+    let mut at = 20;
+    while let (Some(kind), Some(len)) = (half(at), half(at + 2)) {
+        if kind == MESSAGE_INTEGRITY {
+            return true;
+        }
+        at += 4 + usize::from(len).next_multiple_of(4);
+    }
+    false
+}
+
 #[derive(Debug, Default)]
 struct Transport {
     /// What each of the two has received, by socket in the order of the key.
@@ -62,7 +78,7 @@ impl Flights {
         let heard = transport.heard[side];
         // RFC 7983 section 7: STUN begins with 0 to 3, DTLS with 20 to 63; RFC 6347 section 4.1: 23 is application data.
         match datagram.first() {
-            Some(0..=3) => Trips { ice: heard.ice + 1, ..Trips::default() },
+            Some(0..=3) if is_check(datagram) => Trips { ice: heard.ice + 1, ..Trips::default() },
             Some(23) => Trips { data: heard.data + 1, ..Trips::default() },
             Some(20..=63) => {
                 transport.taken.ice.get_or_insert(heard.ice);
@@ -96,7 +112,9 @@ mod tests {
         let (a, b) = (address(1), address(2));
         let mut flights = Flights::default();
         let mut cross = |from, to, byte: u8| {
-            let trips = flights.sent(from, to, &[byte]);
+            let mut datagram = vec![byte; 20];
+            datagram.extend([0, 8, 0, 0]);
+            let trips = flights.sent(from, to, &datagram);
             flights.delivered((from, to), trips);
         };
         // Three checks, one answer: a round trip. Then two flights each way of a handshake, one of them sent again.

@@ -37,6 +37,7 @@ pub struct Network {
     blocked: BTreeSet<(End, End)>,
     paths: BTreeMap<(End, End), Shaper>,
     access: BTreeMap<(End, bool), Shaper>,
+    sent: BTreeMap<End, u64>,
     /// Datagrams that were dropped because their way is cut.
     pub cut: u64,
 }
@@ -60,9 +61,16 @@ impl Network {
         }
     }
 
+    /// Bytes of datagrams sent so far.
+    #[must_use]
+    pub fn sent_by(&self, end: End) -> u64 {
+        self.sent.get(&end).copied().unwrap_or(0)
+    }
+
     /// When a datagram that is sent now arrives; `None`: never.
     pub(super) fn pass(&mut self, now: Instant, from: End, to: End, datagram: &[u8]) -> Option<Instant> {
         let size = datagram.len();
+        *self.sent.entry(from).or_default() += size as u64;
         let mut at = now;
         if let Some(access) = self.access.get_mut(&(from, true)) {
             at = access.push(at, size)?;

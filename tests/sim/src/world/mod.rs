@@ -33,8 +33,9 @@ use node::{Effect, Node, NodeSetup, Note};
 use relay::{ConnId, Relay};
 use signalling::{Message, Pipe, PipeId};
 
-/// Round trips from a candidate pair to media: one check answered (RFC 8445), one nominated with it, two of DTLS 1.2 (RFC 6347).
-pub const TRANSPORT_ROUND_TRIPS: u32 = 4;
+/// Round trips from a candidate pair to media: one check answered (RFC 8445), one for the pair's nomination, three of DTLS 1.2 (RFC 6347), the first
+/// of them for the cookie. `tests/e2e/tests/round_trips.rs` counts them on real sockets.
+pub const TRANSPORT_ROUND_TRIPS: u32 = 5;
 
 /// After that until a data channel opens: two of SCTP (RFC 4960 section 5.1); channels are negotiated beforehand.
 pub const CHANNEL_ROUND_TRIPS: u32 = 2;
