@@ -41,6 +41,15 @@ pub(crate) struct KeyframeRequests {
 }
 
 impl KeyframeRequests {
+    pub(crate) const fn new() -> Self {
+        Self { sent_at: None, pending: false }
+    }
+
+    /// Whether a request waits.
+    pub(crate) const fn is_pending(&self) -> bool {
+        self.pending
+    }
+
     /// A subscriber needs a keyframe.
     pub(crate) const fn request(&mut self) {
         self.pending = true;

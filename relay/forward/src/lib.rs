@@ -1,8 +1,8 @@
 //! The forwarder of one room, as one value: publishers' packets go in, each subscriber's packets come out.
 //!
 //! It never opens a payload of a publisher that stamps origins, and knows nothing of sockets, encryption or sessions: plain RTP and
-//! RTCP come in by participant, and leave by participant through [`RoomForwarder::poll_transmit`] and
-//! [`RoomForwarder::poll_rtcp`]. What each participant publishes, wishes and may get is told by the room's authority.
+//! RTCP come in by participant, and leave by subscriber through [`RoomForwarder::poll_leg`] and [`RoomForwarder::poll_transmit`], and
+//! through [`RoomForwarder::poll_rtcp`]. What each participant publishes, wishes and may get is told by the room's authority.
 //!
 //! Invariants, each held by a test:
 //! * a packet goes on only if its origin belongs to its sender;
@@ -18,6 +18,7 @@
 mod cache;
 mod drops;
 mod forwarder;
+mod header;
 mod keyframe;
 mod leg;
 mod publisher;
@@ -28,13 +29,14 @@ mod seed;
 mod select;
 mod speaker;
 mod subscriber;
+mod table;
 mod track;
 
-pub use cache::{CACHE_BYTES, CACHE_TIME};
+pub use cache::{CACHE_BYTES, CACHE_TIME, MAX_PAYLOAD};
 pub use drops::{DropCounts, DropReason};
 pub use forwarder::{
-    Counters, Direction, ForwardEvent, ForwarderConfig, MAX_PARTICIPANTS, MAX_TRACKS, RoomForwarder, RosterError, RtcpOut,
-    Transmit,
+    Counters, Direction, ForwardEvent, ForwarderConfig, LegIndex, MAX_PACKET, MAX_PARTICIPANTS, MAX_TRACKS, RoomForwarder,
+    RosterError, RtcpOut, Transmit,
 };
 pub use keyframe::KEYFRAME_INTERVAL;
 pub use leg::{Binding, LegParameters, PayloadTypes};

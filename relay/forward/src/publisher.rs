@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use segue_media::feedback::TwccRecorder;
 use segue_media::nack::{Filled, NackGenerator};
 use segue_media::packet::rtcp::TransportFeedback;
@@ -36,6 +35,8 @@ const STREAM_GAP: u64 = 1 << 16;
 pub(crate) struct Stream {
     pub(crate) ssrc: Ssrc,
     pub(crate) track: TrackId,
+    /// The track's place in the room's table.
+    pub(crate) place: usize,
     pub(crate) encoding: EncodingId,
     pub(crate) kind: StreamKind,
     pub(crate) reception: Reception,
@@ -51,10 +52,14 @@ pub(crate) struct Stream {
 
 /// A media packet that may go on.
 #[derive(Debug)]
-pub(crate) struct Accepted {
+pub(crate) struct Accepted<'a> {
     pub(crate) track: TrackId,
+    pub(crate) place: usize,
     pub(crate) encoding: EncodingId,
     pub(crate) packet: Packet,
+    pub(crate) payload: &'a [u8],
+    /// Numbers before it are missing, and will be asked for.
+    pub(crate) after_hole: bool,
 }
 
 /// Streams of one publisher transport.
@@ -68,6 +73,8 @@ pub(crate) struct Publisher {
     rtt: Option<Duration>,
     streams: Vec<Stream>,
     by_ssrc: BTreeMap<Ssrc, usize>,
+    /// The stream of the last packet: packets come in runs.
+    last: usize,
 }
 
 /// What every packet says of itself.
@@ -127,19 +134,24 @@ impl Publisher {
     }
 
     /// Takes one plain packet: finds its stream, checks that it may be sent, unwraps retransmissions.
-    pub(crate) fn accept(
+    pub(crate) fn accept<'a>(
         &mut self,
         now: Instant,
         stamps_origin: bool,
-        view: RtpView<'_>,
+        view: RtpView<'a>,
         tracks: &Tracks<'_>,
-    ) -> Result<Accepted, DropReason> {
+    ) -> Result<Accepted<'a>, DropReason> {
         let kind = self.leg.payload_types.stream_kind(view.payload_type()).ok_or(DropReason::UnknownPayloadType)?;
         let origin = self.leg.extensions.origin.filter(|_| stamps_origin).and_then(|id| view.extension(id));
         let parsed = Parsed { view, kind, origin: origin.and_then(Origin::from_bytes) };
         let index = self.identify(now, stamps_origin, &parsed, tracks)?;
-        let arrived = self.arrive(now, index, &parsed)?;
-        if kind.rtx { self.repair(now, index, &parsed) } else { self.original(index, &parsed, arrived) }
+        let (arrived, after_hole) = self.arrive(now, index, &parsed)?;
+        if kind.rtx {
+            self.repair(now, index, &parsed)
+        } else {
+            let accepted = self.original(index, &parsed, arrived)?;
+            Ok(Accepted { after_hole, ..accepted })
+        }
     }
 
     /// The index of the packet's stream, which is made where it is new.
@@ -151,7 +163,11 @@ impl Publisher {
         tracks: &Tracks<'_>,
     ) -> Result<usize, DropReason> {
         let ssrc = parsed.view.ssrc();
-        if let Some(&index) = self.by_ssrc.get(&ssrc) {
+        if self.streams.get(self.last).is_none_or(|stream| stream.ssrc != ssrc) {
+            self.last = self.by_ssrc.get(&ssrc).copied().unwrap_or(usize::MAX);
+        }
+        let index = self.last;
+        if index != usize::MAX {
             let stream = self.streams.get_mut(index).ok_or(DropReason::UnknownStream)?;
             if stamps_origin {
                 check_origin(now, stream, parsed, tracks)?;
@@ -171,6 +187,7 @@ impl Publisher {
             return Err(DropReason::OriginNotOwned);
         }
         self.make_room(now)?;
+        let place = tracks.place(track).ok_or(DropReason::UnknownStream)?;
         let highest = tracks.highest(track, encoding);
         let mut nack = NackGenerator::default();
         if let Some(rtt) = self.rtt {
@@ -179,6 +196,7 @@ impl Publisher {
         let mut stream = Stream {
             ssrc,
             track,
+            place,
             encoding,
             kind: parsed.kind,
             reception: Reception::default(),
@@ -197,11 +215,12 @@ impl Publisher {
         self.by_ssrc.get(&ssrc).copied().ok_or(DropReason::TooManyStreams)
     }
 
-    /// Counts an arrival. The extended number and whether it was seen before.
-    fn arrive(&mut self, now: Instant, index: usize, parsed: &Parsed<'_>) -> Result<u64, DropReason> {
+    /// Counts an arrival. The extended number, and whether numbers before it are missing.
+    fn arrive(&mut self, now: Instant, index: usize, parsed: &Parsed<'_>) -> Result<(u64, bool), DropReason> {
         let stream = self.streams.get_mut(index).ok_or(DropReason::UnknownStream)?;
         stream.last_at = now;
         let seq = stream.unwrapper.unwrap(parsed.view.sequence()).0;
+        let after_hole = stream.reception.highest().is_some_and(|highest| seq > highest + 1);
         let clock_rate = parsed.kind.kind.clock_rate();
         stream.reception.insert(now, seq, parsed.view.timestamp(), clock_rate);
         match stream.seen.insert(seq) {
@@ -214,18 +233,17 @@ impl Publisher {
             let filled = stream.nack.handle_packet(now, ExtSeq(seq), None);
             self.note_round_trip(filled);
         }
-        Ok(seq)
+        Ok((seq, after_hole))
     }
 
-    fn original(&self, index: usize, parsed: &Parsed<'_>, seq: u64) -> Result<Accepted, DropReason> {
+    fn original<'a>(&self, index: usize, parsed: &Parsed<'a>, seq: u64) -> Result<Accepted<'a>, DropReason> {
         let stream = self.streams.get(index).ok_or(DropReason::UnknownStream)?;
-        let payload = Bytes::copy_from_slice(parsed.view.payload());
         let level = self.leg.extensions.audio_level.and_then(|id| parsed.view.extension(id)).and_then(read_level);
-        Ok(stream.accepted(parsed, seq, level, payload))
+        Ok(stream.accepted(parsed, seq, level, parsed.view.payload()))
     }
 
     /// Unwraps a retransmission (RFC 4588 section 4): its payload begins with the original's sequence number.
-    fn repair(&mut self, now: Instant, index: usize, parsed: &Parsed<'_>) -> Result<Accepted, DropReason> {
+    fn repair<'a>(&mut self, now: Instant, index: usize, parsed: &Parsed<'a>) -> Result<Accepted<'a>, DropReason> {
         let [high, low, payload @ ..] = parsed.view.payload() else { return Err(DropReason::EmptyRetransmission) };
         let (track, encoding) =
             self.streams.get(index).map(|stream| (stream.track, stream.encoding)).ok_or(DropReason::UnknownStream)?;
@@ -237,7 +255,7 @@ impl Publisher {
         let seq = stream.unwrapper.unwrap(SeqNo(u16::from_be_bytes([*high, *low]))).0;
         let filled = stream.nack.handle_packet(now, ExtSeq(seq), None);
         let accepted = match stream.seen.insert(seq) {
-            Seen::New => Ok(stream.accepted(parsed, seq, None, Bytes::copy_from_slice(payload))),
+            Seen::New => Ok(stream.accepted(parsed, seq, None, payload)),
             Seen::Before => Err(DropReason::Duplicate),
             Seen::TooOld => Err(DropReason::TooOld),
         };
@@ -285,28 +303,30 @@ impl Publisher {
     }
 
     fn index(&mut self) {
+        self.last = usize::MAX;
         self.by_ssrc = self.streams.iter().enumerate().map(|(index, stream)| (stream.ssrc, index)).collect();
     }
 }
 
 impl Stream {
-    fn accepted(&self, parsed: &Parsed<'_>, seq: u64, level: Option<AudioLevel>, payload: Bytes) -> Accepted {
+    fn accepted<'a>(&self, parsed: &Parsed<'_>, seq: u64, level: Option<AudioLevel>, payload: &'a [u8]) -> Accepted<'a> {
         let packet = Packet {
             seq: self.base + seq,
             origin: parsed.origin,
             timestamp: parsed.view.timestamp(),
             marker: parsed.view.marker(),
             level,
-            payload,
         };
-        Accepted { track: self.track, encoding: self.encoding, packet }
+        let (track, place, encoding) = (self.track, self.place, self.encoding);
+        Accepted { track, place, encoding, packet, payload, after_hole: false }
     }
 }
 
 /// A packet speaks for a track of its sender only, on one stream for one encoding only, and counts up at a believable pace.
 fn check_origin(now: Instant, stream: &mut Stream, parsed: &Parsed<'_>, tracks: &Tracks<'_>) -> Result<(), DropReason> {
     let origin = parsed.origin.ok_or(DropReason::OriginMismatch)?;
-    if !tracks.owns(origin.source) {
+    // The stream's own track is its publisher's: a stream goes with its track.
+    if origin.source != stream.track && !tracks.owns(origin.source) {
         return Err(DropReason::OriginNotOwned);
     }
     if origin.source != stream.track || origin.layer.encoding != stream.encoding {

@@ -10,6 +10,9 @@ pub const DEFAULT_DOWNLINK: DataRate = DataRate::kbps(30_000);
 /// Most that may leave at once: a keyframe of every tile of a room.
 const BURST_TIME: Duration = Duration::from_millis(250);
 
+/// How often media on its way fills the bucket: a small part of what it holds.
+const FILL_INTERVAL: Duration = Duration::from_millis(10);
+
 /// A fixed rate where an estimator will stand: a bucket that media always may overdraw and retransmissions may not, so that a
 /// storm of requests cannot take the link from the media it is meant to repair.
 #[derive(Clone, Debug)]
@@ -46,7 +49,10 @@ impl FixedRate {
 
     /// Notes that media of this size leaves.
     pub(crate) fn spend(&mut self, now: Instant, size: usize) {
-        self.fill(now);
+        // Not for every packet: credit is only looked at for retransmissions, which fill it to the moment.
+        if self.filled_at.is_none_or(|at| now.saturating_duration_since(at) >= FILL_INTERVAL) {
+            self.fill(now);
+        }
         let floor = -Self::burst(self.rate);
         self.credit = (self.credit - i64::try_from(size).unwrap_or(i64::MAX)).max(floor);
     }

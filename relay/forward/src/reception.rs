@@ -104,12 +104,20 @@ impl Reception {
         self.highest = self.highest.max(seq);
         self.received += 1;
         let epoch = *self.epoch.get_or_insert(now);
-        let elapsed = now.saturating_duration_since(epoch).as_nanos() * u128::from(clock_rate) / 1_000_000_000;
+        let since = now.saturating_duration_since(epoch);
+        // In 64 bits for four years.
+        let micros = since.as_secs().wrapping_mul(1_000_000).wrapping_add(u64::from(since.subsec_micros()));
+        let elapsed = micros.wrapping_mul(u64::from(clock_rate)) / 1_000_000;
         let transit = (elapsed as u32).wrapping_sub(timestamp);
         if let Some(before) = self.transit.replace(transit) {
             let difference = (transit.wrapping_sub(before) as i32).unsigned_abs().min(clock_rate);
             self.jitter = (self.jitter + difference).saturating_sub((self.jitter + 8) >> 4);
         }
+    }
+
+    /// The highest number so far.
+    pub(crate) fn highest(&self) -> Option<u64> {
+        self.first.map(|_| self.highest)
     }
 
     pub(crate) const fn sender_report(&mut self, now: Instant, ntp: NtpTime) {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use segue_media::packet::Label;
 use segue_model::{EncodingId, ExtSeq, SeqNo, Ssrc, TrackId, TrackKind};
 
+use crate::header::Template;
 use crate::leg::LegParameters;
 use crate::rate::FixedRate;
 use crate::rewrite::{Numbering, Sequencer, TimeBase};
@@ -31,16 +32,50 @@ const RESEND_INTERVAL: Duration = Duration::from_millis(20);
 /// Steps between two SSRCs: odd, so that no SSRC comes twice before all have come once.
 const SSRC_STEP: u32 = 0x9e37_79b1;
 
-/// What was sent under one sequence number.
+/// Packets of one kind that may wait to be written for one subscriber: what several batches bring of all it gets. Whoever has more waiting
+/// does not fetch them.
+const MAX_WAITING: usize = 4_096;
+
+/// What was sent under one sequence number. Small, because every leg has many.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sent {
-    number: u64,
     /// The packet's number in its encoding.
     pub(crate) seq: u64,
-    pub(crate) encoding: EncodingId,
+    /// Low bits of the extended number it was sent under.
+    number: u32,
     pub(crate) timestamp: u32,
+    /// Milliseconds since the slot's epoch, modulo 2^16, of the last time it was sent again.
+    resent_at: u16,
     resends: u8,
-    resent_at: Option<Instant>,
+    /// `None`: nothing was sent here.
+    encoding: Option<EncodingId>,
+}
+
+/// A packet on its way to one subscriber: numbered, and written when its time comes from the one copy of it there is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Job {
+    /// Place of its track.
+    pub(crate) track: usize,
+    /// Its number in its encoding.
+    pub(crate) seq: u64,
+    pub(crate) number: ExtSeq,
+    pub(crate) timestamp: u32,
+    pub(crate) slot: u16,
+    /// A retransmission: the number of the original.
+    pub(crate) repeats: Option<u16>,
+    pub(crate) encoding: EncodingId,
+    /// An empty packet in the place of one that was left out.
+    pub(crate) filled: bool,
+}
+
+/// What waits to be written for a subscriber, of one kind of media.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    jobs: VecDeque<Job>,
+    /// The room knows that something waits here.
+    pub(crate) listed: bool,
+    /// Packets for which too many others waited, not counted yet.
+    pub(crate) refused: u64,
 }
 
 /// One outgoing stream.
@@ -62,7 +97,11 @@ pub(crate) struct Slot {
     pub(crate) packets: u32,
     pub(crate) octets: u32,
     rtx_next: u64,
-    sent: Vec<Option<Sent>>,
+    /// The header of its packets; made with the first after anything of it changed.
+    pub(crate) template: Option<Template>,
+    sent: Vec<Sent>,
+    /// Where the times in `sent` begin.
+    epoch: Option<Instant>,
 }
 
 /// What a session description says of a slot.
@@ -84,8 +123,10 @@ pub struct SlotInfo {
 #[derive(Debug)]
 pub(crate) struct Subscriber {
     /// `None`: not connected.
-    pub(crate) leg: Option<LegParameters>,
+    leg: Option<LegParameters>,
     pub(crate) rate: FixedRate,
+    audio: Queue,
+    video: Queue,
     /// `None`: freed.
     slots: Vec<Option<Slot>>,
     /// Streams of an SDK peer that ended, the oldest first: a later track goes on with the SSRC and the numbers of one, because a transport
@@ -105,6 +146,8 @@ impl Subscriber {
         Self {
             leg: None,
             rate: FixedRate::default(),
+            audio: Queue::default(),
+            video: Queue::default(),
             slots: Vec::new(),
             retired: VecDeque::new(),
             lacking: false,
@@ -113,6 +156,47 @@ impl Subscriber {
             next_transport_cc: 0,
             merges,
         }
+    }
+
+    pub(crate) const fn leg(&self) -> Option<&LegParameters> {
+        self.leg.as_ref()
+    }
+
+    /// Other parameters: headers are made anew.
+    pub(crate) fn set_leg(&mut self, leg: Option<LegParameters>) {
+        self.leg = leg;
+        self.slots.iter_mut().flatten().for_each(|slot| slot.template = None);
+    }
+
+    pub(crate) const fn queue(&mut self, kind: TrackKind) -> &mut Queue {
+        match kind {
+            TrackKind::Audio => &mut self.audio,
+            TrackKind::Video => &mut self.video,
+        }
+    }
+
+    /// A negotiated slot, and what waits beside it.
+    pub(crate) fn queueing(&mut self, slot: usize, kind: TrackKind) -> Option<(&mut Slot, &mut Queue)> {
+        let slot = self.slots.get_mut(slot)?.as_mut().filter(|slot| slot.ready && self.leg.is_some())?;
+        let queue = match kind {
+            TrackKind::Audio => &mut self.audio,
+            TrackKind::Video => &mut self.video,
+        };
+        Some((slot, queue))
+    }
+
+    /// A slot and the parameters of the leg it is on.
+    pub(crate) fn writing(&mut self, slot: usize) -> Option<(&LegParameters, &mut Slot)> {
+        Some((self.leg.as_ref()?, self.slots.get_mut(slot)?.as_mut()?))
+    }
+
+    /// Tracks that have a slot.
+    pub(crate) fn tracks(&self) -> impl Iterator<Item = TrackId> + '_ {
+        self.slots.iter().flatten().filter_map(|slot| slot.track)
+    }
+
+    pub(crate) fn slot(&self, index: usize) -> Option<&Slot> {
+        self.slots.get(index)?.as_ref()
     }
 
     pub(crate) fn slot_mut(&mut self, index: usize) -> Option<&mut Slot> {
@@ -155,6 +239,7 @@ impl Subscriber {
         if names {
             slot.mid = Label::new(&format!("t{}", track.0));
         }
+        slot.template = None;
         slot.track = Some(track);
         slot.restart();
         Some((index, new))
@@ -162,6 +247,9 @@ impl Subscriber {
 
     /// Frees a slot: a browser's section waits for another track, an SDK peer's stream ends.
     pub(crate) fn release(&mut self, index: usize) {
+        for queue in [&mut self.audio, &mut self.video] {
+            queue.jobs.retain(|job| usize::from(job.slot) != index);
+        }
         if self.merges {
             if let Some(slot) = self.slots.get_mut(index).and_then(Option::take) {
                 self.by_ssrc.remove(&slot.ssrc);
@@ -217,7 +305,9 @@ impl Subscriber {
             packets: 0,
             octets: 0,
             rtx_next: seed.next() & 0x7fff,
+            template: None,
             sent: Vec::new(),
+            epoch: None,
         }
     }
 
@@ -234,40 +324,69 @@ impl Subscriber {
     }
 }
 
+impl Queue {
+    /// Queues a packet. False where too many wait.
+    pub(crate) fn push(&mut self, job: Job) -> bool {
+        if self.jobs.len() >= MAX_WAITING {
+            self.refused += 1;
+            return false;
+        }
+        self.jobs.push_back(job);
+        true
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Job> {
+        self.jobs.pop_front()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.jobs.is_empty()
+    }
+
+    /// Whether the room has to be told that something waits here; it is, then.
+    pub(crate) fn list(&mut self) -> bool {
+        !self.jobs.is_empty() && !std::mem::replace(&mut self.listed, true)
+    }
+}
+
 impl Slot {
     /// Another track, or the same after a pause: numbers and time go on, what went before cannot be asked for.
     pub(crate) fn restart(&mut self) {
         self.sequencer.switch();
         self.time.switch();
-        self.sent.iter_mut().for_each(|sent| *sent = None);
+        self.sent.iter_mut().for_each(|sent| sent.encoding = None);
     }
 
     /// Remembers what was sent.
     pub(crate) fn remember(&mut self, number: ExtSeq, seq: u64, encoding: EncodingId, timestamp: u32) {
+        const NOTHING: Sent = Sent { seq: 0, number: 0, timestamp: 0, resent_at: 0, resends: 0, encoding: None };
         let at = (number.0 % SENT as u64) as usize;
         if self.sent.len() <= at {
-            self.sent.resize(at + 1, None);
+            self.sent.resize(at + 1, NOTHING);
         }
         if let Some(entry) = self.sent.get_mut(at) {
-            *entry = Some(Sent { number: number.0, seq, encoding, timestamp, resends: 0, resent_at: None });
+            *entry = Sent { seq, number: number.0 as u32, timestamp, encoding: Some(encoding), ..NOTHING };
         }
     }
 
-    /// What was sent under a number, if it may be sent again now.
-    pub(crate) fn recall(&mut self, now: Instant, number: SeqNo) -> Option<Sent> {
-        let entry = self.sent.get_mut(usize::from(number.0) % SENT)?.as_mut()?;
-        let recent = entry.resent_at.is_some_and(|at| now.saturating_duration_since(at) < RESEND_INTERVAL);
-        if ExtSeq(entry.number).wire() != number || recent || entry.resends >= MAX_RESENDS {
+    /// What was sent under a number, and its encoding, if it may be sent again now.
+    pub(crate) fn recall(&mut self, now: Instant, number: SeqNo) -> Option<(Sent, EncodingId)> {
+        let since = now.saturating_duration_since(*self.epoch.get_or_insert(now)).as_millis() as u16;
+        let entry = self.sent.get_mut(usize::from(number.0) % SENT)?;
+        let encoding = entry.encoding?;
+        // Times wrap after a minute, when nothing of then is held any more.
+        let recent = entry.resends > 0 && u128::from(since.wrapping_sub(entry.resent_at)) < RESEND_INTERVAL.as_millis();
+        if entry.number as u16 != number.0 || recent || entry.resends >= MAX_RESENDS {
             return None;
         }
         entry.resends += 1;
-        entry.resent_at = Some(now);
-        Some(*entry)
+        entry.resent_at = since;
+        Some((*entry, encoding))
     }
 
     #[cfg(test)]
     pub(crate) const fn remembered_bytes(&self) -> usize {
-        self.sent.capacity() * std::mem::size_of::<Option<Sent>>()
+        self.sent.capacity() * std::mem::size_of::<Sent>()
     }
 
     /// The next number of the retransmission stream: each copy is a packet of its own, so no index is ever sealed twice.
@@ -360,7 +479,7 @@ mod tests {
         slot.remember(ExtSeq(70_000), 5, EncodingId(0), 9);
         assert!(slot.recall(now, SeqNo(1)).is_none());
         let number = ExtSeq(70_000).wire();
-        assert_eq!(slot.recall(now, number).unwrap().seq, 5);
+        assert_eq!(slot.recall(now, number).unwrap().0.seq, 5);
         assert!(slot.recall(now, number).is_none());
         for _ in 1..MAX_RESENDS {
             now += RESEND_INTERVAL;

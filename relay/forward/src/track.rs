@@ -1,6 +1,5 @@
 //! A track in the relay: its encodings as they arrive and what each subscriber gets of it.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use segue_model::{EncodingId, MAX_ENCODINGS, NtpTime, ParticipantId, Quality, TrackId, TrackKind};
@@ -8,6 +7,7 @@ use segue_model::{EncodingId, MAX_ENCODINGS, NtpTime, ParticipantId, Quality, Tr
 use crate::cache::{Packet, PacketCache};
 use crate::keyframe::{KeyframeRequests, begins_h264_keyframe};
 use crate::select::{Active, Facts, Selector, encoding_for};
+use crate::table::Table;
 
 /// Without a packet for so long an encoding counts as not sent: longer than the frame interval of a still screen share.
 const ACTIVE_FOR: Duration = Duration::from_secs(2);
@@ -16,7 +16,7 @@ const ACTIVE_FOR: Duration = Duration::from_secs(2);
 const BEHIND: Duration = Duration::from_millis(400);
 
 /// One encoding as it arrives.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct EncodingState {
     /// Highest extended sequence number, continuous over changes of SSRC.
     pub(crate) highest: Option<u64>,
@@ -31,18 +31,28 @@ pub(crate) struct EncodingState {
 #[derive(Debug)]
 pub(crate) struct Track {
     pub(crate) owner: ParticipantId,
+    /// The owner's place in the room's table.
+    pub(crate) owner_place: usize,
     pub(crate) kind: TrackKind,
     pub(crate) muted: bool,
     /// Encodings its publisher announced.
     count: usize,
     pub(crate) encodings: [EncodingState; MAX_ENCODINGS],
-    /// Every other participant, whether it gets the track or not.
-    pub(crate) outs: BTreeMap<ParticipantId, Out>,
+    /// By the place of the participant, whether it gets the track or not; that of the owner is never used.
+    pub(crate) outs: Vec<Out>,
+    /// Places of those to whom packets go at present, so that a packet looks at nobody else.
+    pub(crate) live: Vec<u32>,
+    /// Somebody in `live` is in overlap.
+    pub(crate) overlaps: bool,
+    /// What `live` says has to be found out again.
+    pub(crate) stale: bool,
 }
 
 /// What one subscriber gets of one track.
 #[derive(Debug)]
 pub(crate) struct Out {
+    /// A participant stands at this place.
+    pub(crate) is_there: bool,
     /// The edge is relayed.
     pub(crate) on: bool,
     /// The edge is in hand: both paths carry it.
@@ -53,9 +63,22 @@ pub(crate) struct Out {
     pub(crate) slot: Option<usize>,
 }
 
+impl EncodingState {
+    const fn new(kind: TrackKind) -> Self {
+        Self { highest: None, last_at: None, cache: PacketCache::new(kind), keyframes: KeyframeRequests::new(), report: None }
+    }
+}
+
 impl Out {
     pub(crate) const fn new() -> Self {
-        Self { on: false, overlap: false, quality: Quality::High, selector: Selector::new(Quality::High), slot: None }
+        Self {
+            is_there: false,
+            on: false,
+            overlap: false,
+            quality: Quality::High,
+            selector: Selector::new(Quality::High),
+            slot: None,
+        }
     }
 
     pub(crate) fn is_wanted(&self) -> bool {
@@ -64,8 +87,32 @@ impl Out {
 }
 
 impl Track {
-    pub(crate) fn new(owner: ParticipantId, kind: TrackKind, count: usize, muted: bool) -> Self {
-        Self { owner, kind, muted, count, encodings: Default::default(), outs: BTreeMap::new() }
+    pub(crate) fn new(owner: ParticipantId, owner_place: usize, kind: TrackKind, count: usize, muted: bool) -> Self {
+        let encodings = std::array::from_fn(|_| EncodingState::new(kind));
+        let (outs, live) = (Vec::new(), Vec::new());
+        Self { owner, owner_place, kind, muted, count, encodings, outs, live, overlaps: false, stale: true }
+    }
+
+    /// What the participant at a place gets, to be changed.
+    pub(crate) fn out_mut(&mut self, place: usize) -> Option<&mut Out> {
+        if place == self.owner_place {
+            return None;
+        }
+        self.stale = true;
+        if self.outs.len() <= place {
+            self.outs.resize_with(place + 1, Out::new);
+        }
+        self.outs.get_mut(place)
+    }
+
+    /// What the participant at a place gets.
+    pub(crate) fn out(&self, place: usize) -> Option<&Out> {
+        self.outs.get(place).filter(|_| place != self.owner_place)
+    }
+
+    /// Who gets it, with places.
+    pub(crate) fn wanted(&self) -> impl Iterator<Item = (usize, &Out)> {
+        self.outs.iter().enumerate().filter(|(_, out)| out.is_wanted())
     }
 
     pub(crate) fn encoding(&self, encoding: EncodingId) -> Option<&EncodingState> {
@@ -86,17 +133,16 @@ impl Track {
 
     /// The encoding the publisher sends on its direct edges: the largest any of their subscribers wishes.
     fn direct_encoding(&self) -> EncodingId {
-        let mut edges = self.outs.values();
-        if !edges.any(|out| out.overlap && out.selector.current().is_none()) {
+        if !self.overlaps || !self.outs.iter().any(|out| out.overlap && out.selector.current().is_none()) {
             // Nobody is about to begin by it.
             return EncodingId(0);
         }
-        let direct = self.outs.values().filter(|out| out.overlap || !out.on);
+        let direct = self.outs.iter().filter(|out| out.is_there && (out.overlap || !out.on));
         encoding_for(direct.map(|out| out.quality).max().unwrap_or_default(), self.count)
     }
 
     /// What a packet is, from its origin where it has one, from its payload otherwise.
-    pub(crate) fn facts(&self, encoding: EncodingId, packet: &Packet) -> Facts {
+    pub(crate) fn facts(&self, encoding: EncodingId, packet: &Packet, payload: &[u8]) -> Facts {
         match packet.origin {
             Some(origin) => Facts {
                 encoding,
@@ -105,7 +151,7 @@ impl Track {
                 frame: Some(origin.frame),
             },
             None => {
-                let keyframe_start = self.kind == TrackKind::Video && begins_h264_keyframe(&packet.payload);
+                let keyframe_start = self.kind == TrackKind::Video && begins_h264_keyframe(payload);
                 Facts { encoding, temporal: 0, keyframe_start, frame: None }
             }
         }
@@ -125,7 +171,7 @@ impl Track {
 /// The room's tracks as one publisher may use them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tracks<'a> {
-    pub(crate) tracks: &'a BTreeMap<TrackId, Track>,
+    pub(crate) tracks: &'a Table<TrackId, Track>,
     pub(crate) publisher: ParticipantId,
 }
 
@@ -144,8 +190,13 @@ impl Tracks<'_> {
         self.owned(track)?.encoding(encoding)?.highest
     }
 
+    /// Where the room has it.
+    pub(crate) fn place(&self, track: TrackId) -> Option<usize> {
+        self.tracks.place(track)
+    }
+
     fn owned(&self, track: TrackId) -> Option<&Track> {
-        self.tracks.get(&track).filter(|found| found.owner == self.publisher)
+        self.tracks.get(track).filter(|found| found.owner == self.publisher)
     }
 }
 
@@ -155,7 +206,7 @@ mod tests {
 
     #[test]
     fn sender_reports_align_encodings_with_bases_of_their_own() {
-        let mut track = Track::new(ParticipantId(1), TrackKind::Video, 3, false);
+        let mut track = Track::new(ParticipantId(1), 0, TrackKind::Video, 3, false);
         assert_eq!(track.base_difference(EncodingId(0), EncodingId(1)), None);
         track.encodings[0].report = Some((NtpTime(10 << 32), 1_000));
         track.encodings[1].report = Some((NtpTime((10 << 32) + (1 << 31)), 4_294_967_000));

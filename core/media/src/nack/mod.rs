@@ -14,7 +14,7 @@ use segue_model::{EncodingId, ExtSeq, SeqNo, TrackId};
 const MAX_REORDER_WAIT: Duration = Duration::from_millis(20);
 
 /// Shortest: what batching in kernels and access points reorders on any path.
-const MIN_REORDER_WAIT: Duration = Duration::from_millis(5);
+pub const MIN_REORDER_WAIT: Duration = Duration::from_millis(5);
 
 /// Time on top of the round trip before a request is repeated: the sender's pacer and the scheduling of both ends.
 const REPEAT_MARGIN: Duration = Duration::from_millis(10);

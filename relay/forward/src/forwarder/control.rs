@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use segue_media::packet::RtcpPacket;
 use segue_media::packet::rtcp::{MAX_REPORTS, ReceiverReport, ReportBlock, SenderReport};
-use segue_model::{EncodingId, ParticipantId, SeqNo, Ssrc, TrackId};
+use segue_model::{EncodingId, ParticipantId, SeqNo, Ssrc, TrackId, TrackKind};
 
-use super::{Direction, ForwardEvent, Job, RoomForwarder, RtcpOut};
+use super::{Direction, ForwardEvent, RoomForwarder, RtcpOut};
 use crate::publisher::Publisher;
+use crate::subscriber::Job;
 
 /// Between two receiver reports to a publisher (RFC 3550 section 6.2 allows more than one per 5 s on a link of this rate).
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
@@ -39,18 +40,23 @@ impl RoomForwarder {
 
     /// The round trip to a publisher, where the shell measures it.
     pub fn set_round_trip(&mut self, publisher: ParticipantId, rtt: Duration) {
-        if let Some(participant) = self.participants.get_mut(&publisher) {
+        if let Some(participant) = self.participants.get_mut(publisher) {
             participant.publisher.set_rtt(rtt);
         }
     }
 
-    /// When [`RoomForwarder::handle_timeout`] is due.
+    /// When [`RoomForwarder::handle_timeout`] is due: never later than something is, sometimes sooner.
     #[must_use]
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        let streams = self.participants.values().flat_map(|participant| participant.publisher.streams());
-        let missing = streams.filter_map(|stream| stream.nack.poll_timeout()).min();
-        let arrivals = self.participants.values().filter_map(|participant| participant.publisher.arrivals_due()).min();
-        let encodings = self.tracks.values().flat_map(|track| track.encodings.iter());
+    pub const fn poll_timeout(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// When something is due, looked for everywhere.
+    fn earliest(&self) -> Option<Instant> {
+        let publishers = || self.participants.iter().map(|(_, participant)| &participant.publisher);
+        let missing = publishers().flat_map(Publisher::streams).filter_map(|stream| stream.nack.poll_timeout()).min();
+        let arrivals = publishers().filter_map(Publisher::arrivals_due).min();
+        let encodings = self.tracks.iter().flat_map(|(_, track)| track.encodings.iter());
         let keyframes = encodings.filter_map(|state| state.keyframes.due()).min();
         [missing, arrivals, keyframes, self.next_report, self.speakers.poll_timeout()].into_iter().flatten().min()
     }
@@ -58,7 +64,7 @@ impl RoomForwarder {
     /// Sends what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.ask_again(now);
-        let due = self.tracks.iter().flat_map(|(&id, track)| {
+        let due = self.tracks.iter().flat_map(|(id, track)| {
             let waiting =
                 track.encodings.iter().enumerate().filter(|(_, state)| state.keyframes.due().is_some_and(|due| due <= now));
             waiting.map(move |(encoding, _)| (track.owner, id, EncodingId(encoding as u8)))
@@ -71,12 +77,13 @@ impl RoomForwarder {
             self.report(now);
         }
         if let Some(ranking) = self.speakers.poll(now) {
-            let owner = |track: TrackId| self.tracks.get(&track).map(|track| track.owner);
+            let owner = |track: TrackId| self.tracks.get(track).map(|track| track.owner);
             let speakers = ranking.iter().filter_map(|&(track, level)| Some((owner(track)?, level))).collect();
             // Only the latest matters.
             self.events.retain(|event| !matches!(event, ForwardEvent::Speakers(_)));
             self.events.push_back(ForwardEvent::Speakers(speakers));
         }
+        self.due = self.earliest();
     }
 
     /// The next RTCP to leave.
@@ -86,9 +93,9 @@ impl RoomForwarder {
 
     /// Sends the waiting keyframe request of an encoding, where its time has come and its stream is known.
     pub(super) fn ask_for_keyframe(&mut self, now: Instant, owner: ParticipantId, track: TrackId, encoding: EncodingId) {
-        let Some(publisher) = self.participants.get(&owner).map(|owner| &owner.publisher) else { return };
+        let Some(publisher) = self.participants.get(owner).map(|owner| &owner.publisher) else { return };
         let carrier = publisher.carrier(track, encoding).map(|stream| stream.ssrc);
-        let Some(state) = self.tracks.get_mut(&track).and_then(|track| track.encoding_mut(encoding)) else { return };
+        let Some(state) = self.tracks.get_mut(track).and_then(|track| track.encoding_mut(encoding)) else { return };
         let Some(media) = carrier else {
             // Nothing arrives that could be asked: the first packet that does will be.
             state.keyframes.satisfy();
@@ -98,29 +105,32 @@ impl RoomForwarder {
             self.counters.keyframe_requests += 1;
             let pli = RtcpPacket::Pli { sender: self.ssrc, media };
             self.send(owner, Direction::Publish, vec![pli]);
+        } else {
+            let due = state.keyframes.due();
+            self.expect(due);
         }
     }
 
     fn handle_sender_report(&mut self, now: Instant, from: ParticipantId, report: &SenderReport) {
-        let Some(participant) = self.participants.get_mut(&from) else { return };
+        let Some(participant) = self.participants.get_mut(from) else { return };
         let Some(stream) = participant.publisher.stream_mut(report.ssrc) else { return };
         stream.reception.sender_report(now, report.ntp);
         let (id, encoding, rtx) = (stream.track, stream.encoding, stream.kind.rtx);
-        let Some(track) = self.tracks.get_mut(&id).filter(|_| !rtx) else { return };
+        let Some(track) = self.tracks.get_mut(id).filter(|_| !rtx) else { return };
         if let Some(state) = track.encoding_mut(encoding) {
             state.report = Some((report.ntp, report.rtp_timestamp));
         }
-        let audio = track.kind == segue_model::TrackKind::Audio;
+        let audio = track.kind == TrackKind::Audio;
         let mut translated = Vec::new();
-        for (&subscriber, out) in track.outs.iter().filter(|(_, out)| out.is_wanted()) {
+        for (place, out) in track.wanted() {
             if !audio && out.selector.current() != Some(encoding) {
                 continue;
             }
-            let Some(participant) = self.participants.get_mut(&subscriber).filter(|found| found.subscriber.leg.is_some())
-            else {
+            let Some(subscriber) = self.participants.key_at(place) else { continue };
+            let Some(participant) = self.participants.at(place).filter(|found| found.subscriber.leg().is_some()) else {
                 continue;
             };
-            let Some(slot) = out.slot.and_then(|index| participant.subscriber.slot_mut(index)) else { continue };
+            let Some(slot) = out.slot.and_then(|index| participant.subscriber.slot(index)) else { continue };
             let Some(rtp_timestamp) = slot.time.translate(report.rtp_timestamp).filter(|_| slot.packets > 0) else { continue };
             let (ssrc, packets, octets) = (slot.ssrc, slot.packets, slot.octets);
             let report = SenderReport { ssrc, ntp: report.ntp, rtp_timestamp, packets, octets, reports: Vec::new() };
@@ -133,43 +143,49 @@ impl RoomForwarder {
 
     /// Answers a NACK with retransmissions (RFC 4588).
     fn repeat(&mut self, now: Instant, from: ParticipantId, media: Ssrc, lost: &[SeqNo]) {
-        let Some(participant) = self.participants.get_mut(&from) else { return };
+        let Some(place) = self.participants.place(from) else { return };
+        let Some(participant) = self.participants.at_mut(place) else { return };
         let subscriber = &mut participant.subscriber;
-        if subscriber.leg.is_none_or(|leg| leg.payload_types.video_rtx.is_none()) {
+        if subscriber.leg().is_none_or(|leg| leg.payload_types.video_rtx.is_none()) {
             return;
         }
         for &number in lost {
-            let Some((index, slot)) = subscriber.find(media).filter(|(_, slot)| slot.rtx_ssrc.is_some()) else { return };
-            let Some(track) = slot.track.and_then(|track| self.tracks.get(&track)) else { return };
-            let Some(sent) = slot.recall(now, number) else { continue };
-            let Some(packet) = track.encoding(sent.encoding).and_then(|state| state.cache.get(now, sent.seq)) else { continue };
-            if !subscriber.rate.allows(now, packet.payload.len()) {
+            let Some((index, slot)) = subscriber.find(media).filter(|(_, slot)| slot.rtx_ssrc.is_some()) else { break };
+            let Some(at) = slot.track.and_then(|track| self.tracks.place(track)) else { break };
+            let Some((sent, encoding)) = slot.recall(now, number) else { continue };
+            let held = self.tracks.at(at).and_then(|track| track.encoding(encoding)?.cache.get(now, sent.seq));
+            let Some(size) = held.map(|(_, payload)| payload.len()) else { continue };
+            if !subscriber.rate.allows(now, size) {
                 self.counters.retransmissions_refused += 1;
-                return;
+                break;
             }
-            let Some(slot) = subscriber.slot_mut(index) else { return };
-            self.jobs.push_back(Job {
-                to: from,
-                slot: index,
+            let Some(slot) = subscriber.slot_mut(index) else { break };
+            let number = Job {
+                track: at,
+                seq: sent.seq,
                 number: slot.number_retransmission(),
-                repeats: Some(number.0),
                 timestamp: sent.timestamp,
-                marker: packet.marker,
-                origin: packet.origin,
-                level: packet.level,
-                payload: packet.payload.clone(),
-            });
+                slot: index as u16,
+                repeats: Some(number.0),
+                encoding,
+                filled: false,
+            };
+            let queue = subscriber.queue(TrackKind::Video);
+            if queue.push(number) && queue.list() {
+                self.waiting[TrackKind::Video as usize].push_back(place as u32);
+            }
         }
     }
 
     /// A subscriber cannot decode one of our streams.
     fn want_keyframe(&mut self, now: Instant, from: ParticipantId, media: Ssrc) {
-        let Some(participant) = self.participants.get_mut(&from) else { return };
+        let place = self.participants.place(from);
+        let Some(participant) = self.participants.get_mut(from) else { return };
         let Some(id) = participant.subscriber.find(media).and_then(|(_, slot)| slot.track) else { return };
-        let Some(track) = self.tracks.get_mut(&id) else { return };
+        let Some(track) = self.tracks.get_mut(id) else { return };
         let owner = track.owner;
         let active = track.active(now);
-        let Some(out) = track.outs.get(&from) else { return };
+        let Some(out) = place.and_then(|place| track.out(place)) else { return };
         let encoding = out.selector.current().unwrap_or_else(|| out.selector.target(&active));
         if let Some(state) = track.encoding_mut(encoding) {
             state.keyframes.request();
@@ -181,7 +197,7 @@ impl RoomForwarder {
     fn ask_again(&mut self, now: Instant) {
         let sender = self.ssrc;
         let mut requests = Vec::new();
-        for (&id, participant) in &mut self.participants {
+        for (_, id, participant) in self.participants.entries_mut() {
             for stream in participant.publisher.streams_mut() {
                 // Whatever a stream lacks, its subscribers lack too.
                 let lost = stream.nack.handle_timeout(now, |_| true);
@@ -202,7 +218,7 @@ impl RoomForwarder {
     fn report(&mut self, now: Instant) {
         let sender = self.ssrc;
         let mut reports = Vec::new();
-        for (&id, participant) in &mut self.participants {
+        for (_, id, participant) in self.participants.entries_mut() {
             let blocks = blocks(now, &mut participant.publisher);
             for blocks in blocks.chunks(MAX_REPORTS) {
                 reports.push((id, RtcpPacket::ReceiverReport(ReceiverReport { ssrc: sender, reports: blocks.to_vec() })));

@@ -8,17 +8,19 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
-use bytes::Bytes;
-use segue_media::packet::{AudioLevel, Label, Origin, RtcpPacket};
+use segue_media::packet::{Label, RtcpPacket};
 use segue_model::{DataRate, ExtSeq, ParticipantId, Quality, Ssrc, TemporalId, TrackId, TrackKind};
 use thiserror::Error;
 
+use crate::cache::MAX_PAYLOAD;
 use crate::drops::DropCounts;
+use crate::header::MAX_HEADER;
 use crate::leg::{Binding, LegParameters};
 use crate::publisher::Publisher;
 use crate::seed::Seed;
 use crate::speaker::{N_LOUDEST, Speakers};
 use crate::subscriber::{SlotInfo, Subscriber};
+use crate::table::Table;
 use crate::track::{Out, Track};
 
 /// Participants of one room on one forwarder: the work per packet grows with them.
@@ -51,6 +53,14 @@ pub enum Direction {
     Subscribe,
 }
 
+/// Bytes of the longest packet the relay writes: header, number of a repeated packet, payload.
+pub const MAX_PACKET: usize = MAX_HEADER + 2 + MAX_PAYLOAD;
+
+/// A subscriber's place in its room, for what happens per packet: see [`RoomForwarder::leg_index`]. It is another's when its participant has
+/// left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LegIndex(pub u32);
+
 /// One plain RTP packet, ready to be sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transmit {
@@ -62,6 +72,8 @@ pub struct Transmit {
     pub ssrc: Ssrc,
     /// Bytes before the payload.
     pub header_len: usize,
+    /// Bytes in all.
+    pub len: usize,
 }
 
 /// RTCP that leaves.
@@ -114,6 +126,8 @@ pub struct Counters {
     pub keyframe_requests: u64,
     /// Retransmissions refused because the subscriber's rate is spent.
     pub retransmissions_refused: u64,
+    /// Packets that were no longer held when their time came, or for which too many others waited.
+    pub late: u64,
     /// Times a subscriber had no slot left for a track it wishes ([`crate::MAX_SLOTS`]).
     pub slots_refused: u64,
 }
@@ -127,21 +141,6 @@ pub enum RosterError {
     /// The participant is not in the room.
     #[error("participant is not in the room")]
     UnknownParticipant,
-}
-
-/// A packet on its way to one subscriber.
-#[derive(Debug)]
-struct Job {
-    to: ParticipantId,
-    slot: usize,
-    number: ExtSeq,
-    /// A retransmission: the number of the original.
-    repeats: Option<u16>,
-    timestamp: u32,
-    marker: bool,
-    origin: Option<Origin>,
-    level: Option<AudioLevel>,
-    payload: Bytes,
 }
 
 #[derive(Debug)]
@@ -163,12 +162,13 @@ struct Edge {
 /// The forwarder of one room.
 #[derive(Debug)]
 pub struct RoomForwarder {
-    participants: BTreeMap<ParticipantId, Participant>,
-    tracks: BTreeMap<TrackId, Track>,
+    participants: Table<ParticipantId, Participant>,
+    tracks: Table<TrackId, Track>,
     /// By (publisher, subscriber); none: not forwarded.
     edges: BTreeMap<(ParticipantId, ParticipantId), Edge>,
     speakers: Speakers,
-    jobs: VecDeque<Job>,
+    /// Places of subscribers for whom audio waits, and video.
+    waiting: [VecDeque<u32>; 2],
     rtcp: VecDeque<RtcpOut>,
     events: VecDeque<ForwardEvent>,
     drops: DropCounts,
@@ -177,6 +177,8 @@ pub struct RoomForwarder {
     /// Sender of our feedback.
     ssrc: Ssrc,
     next_report: Option<Instant>,
+    /// Nothing is due before; what was found to be due later may be gone since.
+    due: Option<Instant>,
 }
 
 impl RoomForwarder {
@@ -185,11 +187,11 @@ impl RoomForwarder {
     pub fn new(config: ForwarderConfig) -> Self {
         let mut seed = Seed::new(config.seed);
         Self {
-            participants: BTreeMap::new(),
-            tracks: BTreeMap::new(),
+            participants: Table::new(),
+            tracks: Table::new(),
             edges: BTreeMap::new(),
             speakers: Speakers::new(config.n_loudest),
-            jobs: VecDeque::new(),
+            waiting: Default::default(),
             rtcp: VecDeque::new(),
             events: VecDeque::new(),
             drops: DropCounts::default(),
@@ -197,6 +199,7 @@ impl RoomForwarder {
             ssrc: Ssrc(seed.next() as u32),
             seed,
             next_report: None,
+            due: None,
         }
     }
 
@@ -215,10 +218,12 @@ impl RoomForwarder {
                 subscriber.add(kind, &mut self.seed);
             }
         }
-        self.participants
-            .insert(participant, Participant { origin, tracks: BTreeSet::new(), publisher: Publisher::default(), subscriber });
-        for track in self.tracks.values_mut() {
-            track.outs.insert(participant, Out::new());
+        let added = Participant { origin, tracks: BTreeSet::new(), publisher: Publisher::default(), subscriber };
+        let place = self.participants.insert(participant, added);
+        for (_, _, track) in self.tracks.entries_mut() {
+            if let Some(out) = track.out_mut(place) {
+                *out = Out { is_there: true, ..Out::new() };
+            }
         }
         Ok(())
     }
@@ -228,15 +233,16 @@ impl RoomForwarder {
         for track in self.owned(participant) {
             self.remove_track(track);
         }
-        self.participants.remove(&participant);
-        for &other in self.participants.keys() {
+        let Some((place, _)) = self.participants.remove(participant) else { return };
+        for (other, _) in self.participants.places() {
             self.edges.remove(&(participant, other));
             self.edges.remove(&(other, participant));
         }
-        for track in self.tracks.values_mut() {
-            track.outs.remove(&participant);
+        for (_, _, track) in self.tracks.entries_mut() {
+            if let Some(out) = track.out_mut(place) {
+                *out = Out::new();
+            }
         }
-        self.jobs.retain(|job| job.to != participant);
         self.rtcp.retain(|rtcp| rtcp.to != participant);
     }
 
@@ -255,26 +261,24 @@ impl RoomForwarder {
         if self.tracks.len() >= MAX_TRACKS {
             return Err(RosterError::Full);
         }
-        if !self.participants.contains_key(&owner) {
-            return Err(RosterError::UnknownParticipant);
-        }
-        let mut added = Track::new(owner, kind, encodings, muted);
-        for &subscriber in self.participants.keys().filter(|&&participant| participant != owner) {
-            let mut out = Out::new();
+        let owner_place = self.participants.place(owner).ok_or(RosterError::UnknownParticipant)?;
+        let mut added = Track::new(owner, owner_place, kind, encodings, muted);
+        for (subscriber, place) in self.participants.places() {
             let edge = self.edges.get(&(owner, subscriber)).copied().unwrap_or_default();
-            (out.on, out.overlap) = (edge.on, edge.overlap);
-            out.selector.set_pinned(edge.overlap && self.merges(owner, subscriber));
-            added.outs.insert(subscriber, out);
+            let merges = self.merges(owner, subscriber);
+            let Some(out) = added.out_mut(place) else { continue };
+            (out.is_there, out.on, out.overlap) = (true, edge.on, edge.overlap);
+            out.selector.set_pinned(edge.overlap && merges);
         }
-        if let Some(owner) = self.participants.get_mut(&owner) {
+        if let Some(owner) = self.participants.get_mut(owner) {
             owner.tracks.insert(track);
         }
         self.tracks.insert(track, added);
         if kind == TrackKind::Audio {
             self.speakers.add(track);
         }
-        let subscribers: Vec<_> = self.participants.keys().copied().filter(|&participant| participant != owner).collect();
-        for subscriber in subscribers {
+        let subscribers: Vec<_> = self.participants.places().map(|(subscriber, _)| subscriber).collect();
+        for subscriber in subscribers.into_iter().filter(|&subscriber| subscriber != owner) {
             self.place(track, subscriber);
         }
         Ok(())
@@ -282,21 +286,24 @@ impl RoomForwarder {
 
     /// A track was taken back.
     pub fn remove_track(&mut self, track: TrackId) {
-        let Some(removed) = self.tracks.remove(&track) else { return };
+        let Some((_, removed)) = self.tracks.remove(track) else { return };
         self.speakers.remove(track);
-        if let Some(owner) = self.participants.get_mut(&removed.owner) {
+        if let Some(owner) = self.participants.get_mut(removed.owner) {
             owner.tracks.remove(&track);
             owner.publisher.forget_track(track);
         }
-        for (subscriber, out) in removed.outs {
-            self.vacate(subscriber, out.slot);
+        let outs = removed.outs.into_iter().enumerate();
+        for (place, slot) in outs.filter_map(|(place, out)| Some((place, out.slot?))) {
+            if let Some(subscriber) = self.participants.key_at(place) {
+                self.vacate(subscriber, Some(slot));
+            }
         }
     }
 
     /// A muted track does not speak. Its packets still go on: the publisher alone decides what it sends, and its word on mute comes by
     /// another way than its packets, so that the first of them after it would be lost here.
     pub fn set_muted(&mut self, track: TrackId, muted: bool) {
-        if let Some(track) = self.tracks.get_mut(&track) {
+        if let Some(track) = self.tracks.get_mut(track) {
             track.muted = muted;
         }
     }
@@ -304,13 +311,11 @@ impl RoomForwarder {
     /// Forwards, or stops forwarding, what `publisher` sends to `subscriber`. In `overlap` both paths carry it: the subscriber is held to the
     /// encoding it decodes, and loudness does not choose.
     pub fn set_edge(&mut self, publisher: ParticipantId, subscriber: ParticipantId, on: bool, overlap: bool) {
-        if !self.participants.contains_key(&publisher) || !self.participants.contains_key(&subscriber) {
-            return;
-        }
+        let Some(place) = self.participants.place(subscriber).filter(|_| self.participants.contains(publisher)) else { return };
         self.edges.insert((publisher, subscriber), Edge { on, overlap });
         let merges = self.merges(publisher, subscriber);
         for track in self.owned(publisher) {
-            let Some(out) = self.tracks.get_mut(&track).and_then(|track| track.outs.get_mut(&subscriber)) else { continue };
+            let Some(out) = self.tracks.get_mut(track).and_then(|track| track.out_mut(place)) else { continue };
             let stopped = out.on && !on;
             (out.on, out.overlap) = (on, overlap);
             out.selector.set_pinned(overlap && merges);
@@ -325,7 +330,7 @@ impl RoomForwarder {
 
     /// A subscriber's wish; [`Quality::Off`] is not to receive the track.
     pub fn set_subscription(&mut self, track: TrackId, subscriber: ParticipantId, quality: Quality) {
-        let Some(out) = self.tracks.get_mut(&track).and_then(|track| track.outs.get_mut(&subscriber)) else { return };
+        let Some(out) = self.out_mut(track, subscriber) else { return };
         out.quality = quality;
         out.selector.set_quality(quality);
         if quality == Quality::Off {
@@ -339,22 +344,22 @@ impl RoomForwarder {
 
     /// The highest temporal layer a subscriber gets of a track: what an allocator decides.
     pub fn set_max_temporal(&mut self, track: TrackId, subscriber: ParticipantId, temporal: TemporalId) {
-        if let Some(out) = self.tracks.get_mut(&track).and_then(|track| track.outs.get_mut(&subscriber)) {
+        if let Some(out) = self.out_mut(track, subscriber) {
             out.selector.set_max_temporal(temporal.0);
         }
     }
 
     /// What a subscriber's downlink bears: what an estimator says.
     pub fn set_rate(&mut self, subscriber: ParticipantId, rate: DataRate) {
-        if let Some(participant) = self.participants.get_mut(&subscriber) {
+        if let Some(participant) = self.participants.get_mut(subscriber) {
             participant.subscriber.rate.set_rate(rate);
         }
     }
 
     /// What was negotiated for a publisher transport. Bindings to tracks of others are left out.
     pub fn set_publisher_leg(&mut self, participant: ParticipantId, leg: LegParameters, mut bindings: Vec<Binding>) {
-        bindings.retain(|binding| self.tracks.get(&binding.track).is_some_and(|track| track.owner == participant));
-        if let Some(participant) = self.participants.get_mut(&participant) {
+        bindings.retain(|binding| self.tracks.get(binding.track).is_some_and(|track| track.owner == participant));
+        if let Some(participant) = self.participants.get_mut(participant) {
             participant.publisher.leg = leg;
             participant.publisher.bindings = bindings;
         }
@@ -362,22 +367,30 @@ impl RoomForwarder {
 
     /// What was negotiated for a subscriber transport that is connected; `None` when it is not.
     pub fn set_subscriber_leg(&mut self, participant: ParticipantId, leg: Option<LegParameters>) {
-        if let Some(participant) = self.participants.get_mut(&participant) {
-            participant.subscriber.leg = leg;
+        if let Some(participant) = self.participants.get_mut(participant) {
+            participant.subscriber.set_leg(leg);
         }
+        self.look_again(participant);
+    }
+
+    /// Where a participant's packets wait, for what happens per packet: valid until it leaves.
+    #[must_use]
+    pub fn leg_index(&self, participant: ParticipantId) -> Option<LegIndex> {
+        self.participants.place(participant).map(|place| LegIndex(place as u32))
     }
 
     /// A subscriber accepted these sections: packets may flow on them.
     pub fn confirm_slots(&mut self, participant: ParticipantId, mids: &[Label]) {
-        if let Some(participant) = self.participants.get_mut(&participant) {
+        if let Some(participant) = self.participants.get_mut(participant) {
             participant.subscriber.confirm(mids);
         }
+        self.look_again(participant);
     }
 
     /// A subscriber's outgoing streams, in the order of its media sections.
     #[must_use]
     pub fn slots(&self, participant: ParticipantId) -> Vec<SlotInfo> {
-        self.participants.get(&participant).map(|participant| participant.subscriber.infos().collect()).unwrap_or_default()
+        self.participants.get(participant).map(|participant| participant.subscriber.infos().collect()).unwrap_or_default()
     }
 
     /// What was dropped, by reason.
@@ -401,20 +414,45 @@ impl RoomForwarder {
     /// a keyframe.
     fn merges(&self, publisher: ParticipantId, subscriber: ParticipantId) -> bool {
         let origin = |participant| self.participants.get(participant).is_some_and(|found| found.origin);
-        origin(&publisher) && origin(&subscriber)
+        origin(publisher) && origin(subscriber)
+    }
+
+    /// Something is due at a time, if not before.
+    fn expect(&mut self, at: Option<Instant>) {
+        if let Some(at) = at
+            && self.due.is_none_or(|due| at < due)
+        {
+            self.due = Some(at);
+        }
+    }
+
+    fn out_mut(&mut self, track: TrackId, subscriber: ParticipantId) -> Option<&mut Out> {
+        let place = self.participants.place(subscriber)?;
+        self.tracks.get_mut(track)?.out_mut(place)
+    }
+
+    /// Whether packets may go to a subscriber has changed: its tracks find out again to whom they go.
+    fn look_again(&mut self, subscriber: ParticipantId) {
+        let Some(participant) = self.participants.get(subscriber) else { return };
+        for track in participant.subscriber.tracks() {
+            if let Some(track) = self.tracks.get_mut(track) {
+                track.stale = true;
+            }
+        }
     }
 
     fn owned(&self, participant: ParticipantId) -> Vec<TrackId> {
-        self.participants.get(&participant).map(|found| found.tracks.iter().copied().collect()).unwrap_or_default()
+        self.participants.get(participant).map(|found| found.tracks.iter().copied().collect()).unwrap_or_default()
     }
 
     /// Gives a wanted track a slot, if it has none.
     fn place(&mut self, track: TrackId, subscriber: ParticipantId) {
-        let Some(found) = self.tracks.get_mut(&track) else { return };
+        let Some(at) = self.participants.place(subscriber) else { return };
+        let Some(found) = self.tracks.get_mut(track) else { return };
         let kind = found.kind;
-        let stamped = self.participants.get(&found.owner).is_some_and(|owner| owner.origin);
-        let Some(out) = found.outs.get_mut(&subscriber).filter(|out| out.slot.is_none() && out.is_wanted()) else { return };
-        let Some(participant) = self.participants.get_mut(&subscriber) else { return };
+        let stamped = self.participants.get(found.owner).is_some_and(|owner| owner.origin);
+        let Some(out) = found.out_mut(at).filter(|out| out.slot.is_none() && out.is_wanted()) else { return };
+        let Some(participant) = self.participants.get_mut(subscriber) else { return };
         let Some((slot, new)) = participant.subscriber.assign(track, kind, stamped, &mut self.seed) else {
             participant.subscriber.lacking = true;
             self.counters.slots_refused += 1;
@@ -430,11 +468,10 @@ impl RoomForwarder {
     }
 
     fn vacate(&mut self, subscriber: ParticipantId, slot: Option<usize>) {
-        let (Some(slot), Some(participant)) = (slot, self.participants.get_mut(&subscriber)) else { return };
+        let (Some(slot), Some(participant)) = (slot, self.participants.get_mut(subscriber)) else { return };
         participant.subscriber.release(slot);
         let merges = participant.origin;
         let lacking = std::mem::take(&mut participant.subscriber.lacking);
-        self.jobs.retain(|job| job.to != subscriber || job.slot != slot);
         if !merges {
             self.tell_slots(ForwardEvent::SlotsChanged { subscriber });
         }
@@ -445,18 +482,19 @@ impl RoomForwarder {
 
     /// Gives slots to tracks that found none.
     fn place_waiting(&mut self, subscriber: ParticipantId) {
-        let waits = |track: &Track| track.outs.get(&subscriber).is_some_and(|out| out.slot.is_none() && out.is_wanted());
-        let waiting: Vec<_> = self.tracks.iter().filter(|(_, track)| waits(track)).map(|(&id, _)| id).collect();
+        let Some(place) = self.participants.place(subscriber) else { return };
+        let waits = |track: &Track| track.out(place).is_some_and(|out| out.slot.is_none() && out.is_wanted());
+        let waiting: Vec<_> = self.tracks.iter().filter(|(_, track)| waits(track)).map(|(id, _)| id).collect();
         for track in waiting {
             self.place(track, subscriber);
-            if self.participants.get(&subscriber).is_none_or(|found| found.subscriber.lacking) {
+            if self.participants.get(subscriber).is_none_or(|found| found.subscriber.lacking) {
                 break;
             }
         }
     }
 
     fn restart(&mut self, subscriber: ParticipantId, slot: Option<usize>) {
-        let (Some(slot), Some(participant)) = (slot, self.participants.get_mut(&subscriber)) else { return };
+        let (Some(slot), Some(participant)) = (slot, self.participants.get_mut(subscriber)) else { return };
         if let Some(slot) = participant.subscriber.slot_mut(slot) {
             slot.restart();
         }

@@ -1,9 +1,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use bytes::Bytes;
 use proptest::prelude::*;
 use segue_media::packet::rtcp::SenderReport;
-use segue_media::packet::{ExtensionMap, Extensions, OriginFlags, RtpHeader, RtpPacket};
+use segue_media::packet::{AudioLevel, ExtensionMap, Extensions, Origin, OriginFlags, RtpHeader, RtpPacket};
 use segue_model::{EncodingId, LayerId, NtpTime, SeqNo};
 
 use super::*;
@@ -131,14 +132,20 @@ impl Room {
     /// Everything that leaves, parsed as its receiver would.
     fn drain(&mut self) -> Vec<(ParticipantId, ExtSeq, RtpPacket)> {
         let mut all = Vec::new();
-        let mut out = Vec::new();
-        while let Some(transmit) = self.forwarder.poll_transmit(self.now, &mut out) {
-            let leg = if transmit.to == WEB { web_leg() } else { sdk_leg() };
-            let packet = RtpPacket::parse(Bytes::copy_from_slice(&out), &leg.extensions).unwrap();
-            assert_eq!(transmit.index.wire(), packet.header.sequence);
-            assert_eq!(transmit.ssrc, packet.header.ssrc);
-            assert_eq!(out.len() - transmit.header_len, packet.payload.len());
-            all.push((transmit.to, transmit.index, packet));
+        let mut out = vec![0xee; MAX_PACKET];
+        for kind in [TrackKind::Audio, TrackKind::Video] {
+            while let Some(leg) = self.forwarder.poll_leg(kind) {
+                while let Some(transmit) = self.forwarder.poll_transmit(self.now, leg, kind, &mut out) {
+                    let parameters = if transmit.to == WEB { web_leg() } else { sdk_leg() };
+                    let bytes = Bytes::copy_from_slice(&out[..transmit.len]);
+                    let packet = RtpPacket::parse(bytes, &parameters.extensions).unwrap();
+                    assert_eq!(self.forwarder.leg_index(transmit.to), Some(leg));
+                    assert_eq!(transmit.index.wire(), packet.header.sequence);
+                    assert_eq!(transmit.ssrc, packet.header.ssrc);
+                    assert_eq!(transmit.len - transmit.header_len, packet.payload.len());
+                    all.push((transmit.to, transmit.index, packet));
+                }
+            }
         }
         all
     }
@@ -309,7 +316,7 @@ fn requests_of_subscribers_are_merged() {
         room.forwarder.handle_rtcp(room.now, to, Direction::Subscribe, &pli(media(to)));
     }
     assert_eq!(room.requests(), [Ssrc(100)]);
-    assert_eq!(room.forwarder.tracks[&CAMERA].encodings[0].keyframes.due(), Some(room.now + KEYFRAME_INTERVAL));
+    assert_eq!(room.forwarder.tracks.get(CAMERA).unwrap().encodings[0].keyframes.due(), Some(room.now + KEYFRAME_INTERVAL));
     room.pass(400);
     assert!(room.requests().is_empty());
     room.pass(100);

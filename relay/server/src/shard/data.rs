@@ -5,22 +5,22 @@ use std::time::Instant;
 use segue_model::ParticipantId;
 use segue_wire::{Encoding, decode_lossy, encode_lossy};
 
+use super::egress::Outlet;
 use super::metrics::Figure;
 use super::session::SessionKey;
-use super::socket::Sender;
 use super::worker::Shard;
 use crate::media_plane::TransportKind;
 use crate::transport::{DataMessage, LOSSY_CHANNEL};
 
 impl Shard {
     /// A message of a data channel. Only the lossy channel of a publisher transport is the relay's business.
-    pub(super) fn handle_data(&mut self, now: Instant, sender: &Sender, key: SessionKey, message: &DataMessage) {
+    pub(super) fn handle_data(&mut self, now: Instant, sender: &dyn Outlet, key: SessionKey, message: &DataMessage) {
         let Some(session) = self.sessions.get_mut(key) else { return };
         if session.kind != TransportKind::Publisher || message.channel != LOSSY_CHANNEL {
             return;
         }
         let (from, room) = (session.participant, session.room);
-        let Some(room) = self.rooms.get_mut(&room) else { return };
+        let Some(room) = self.rooms.get_mut(room) else { return };
         let Some(member) = room.members.get_mut(&from) else { return };
         let form = if message.text { Encoding::Json } else { Encoding::Proto };
         if !member.data.take(now, message.payload.len()) {

@@ -1,20 +1,28 @@
 //! Datagrams in, datagrams out.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use segue_forward::{Direction, ForwardEvent, RtcpOut};
+use segue_forward::{Direction, ForwardEvent, LegIndex, RtcpOut};
 use segue_media::heartbeat::{HeartbeatEvent, Heartbeats};
 use segue_media::packet::{DatagramKind, RtcpPacket, classify, parse_compound, write_compound};
-use segue_model::Ssrc;
+use segue_model::{Ssrc, TrackKind};
 
-use super::egress::Burst;
+use super::egress::{Burst, Outlet};
 use super::metrics::Figure;
 use super::session::SessionKey;
-use super::socket::Sender;
 use super::worker::{Shard, Timer};
 use crate::media_plane::{MediaEvent, RoomKey, TransportKind, TransportState};
-use crate::transport::{Inbound, RTCP_ROOM, RTP_ROOM, Route, TransportEvent, answer_stun};
+use crate::transport::{Inbound, RTCP_ROOM, Route, TransportEvent, answer_stun};
+
+/// Load from which video is held.
+const HOLD_LOAD: f64 = 0.5;
+
+/// How long video is held: runs grow while it waits, and a fan-out of a hundred takes as long anyway.
+const HOLD: Duration = Duration::from_micros(1_500);
+
+/// Bytes of media that may wait to be sent on, less than a cache holds: what is held must not be gone when its time comes.
+const MAX_UNSENT: usize = segue_forward::CACHE_BYTES / 3;
 
 /// What is counted of a datagram that belongs to no transport.
 fn stray(datagram: &[u8]) -> Figure {
@@ -28,7 +36,7 @@ fn stray(datagram: &[u8]) -> Figure {
 
 impl Shard {
     /// One datagram; RTP and RTCP are opened in place.
-    pub(super) fn handle_datagram(&mut self, now: Instant, sender: &Sender, from: SocketAddr, datagram: &mut [u8]) {
+    pub(super) fn handle_datagram(&mut self, now: Instant, sender: &dyn Outlet, from: SocketAddr, datagram: &mut [u8]) {
         self.metrics.add(Figure::DatagramsIn, 1);
         match self.demux.route(from, datagram) {
             Route::Session(key) => {
@@ -46,7 +54,7 @@ impl Shard {
 
     /// A datagram from an address that several sessions claim: media and data go to the one that opens them, a handshake to the
     /// first that is still at it.
-    fn handle_contested(&mut self, now: Instant, sender: &Sender, from: SocketAddr, datagram: &mut [u8]) {
+    fn handle_contested(&mut self, now: Instant, sender: &dyn Outlet, from: SocketAddr, datagram: &mut [u8]) {
         let claimants = self.demux.claimants(from);
         if is_handshake(datagram) {
             let connects =
@@ -67,26 +75,34 @@ impl Shard {
     }
 
     /// A datagram for a session; whether it was media that the session opened.
-    fn take_datagram(&mut self, now: Instant, sender: &Sender, key: SessionKey, from: SocketAddr, datagram: &mut [u8]) -> bool {
+    fn take_datagram(
+        &mut self,
+        now: Instant,
+        sender: &dyn Outlet,
+        key: SessionKey,
+        from: SocketAddr,
+        datagram: &mut [u8],
+    ) -> bool {
         let Some(session) = self.sessions.get_mut(key) else { return false };
-        let (room, participant, kind) = (session.room, session.participant, session.kind);
         match session.transport.handle_datagram(now, from, datagram) {
             Inbound::Rtp(len) => {
-                let Some(room_state) = self.rooms.get_mut(&room) else { return true };
-                let granted = room_state.members.get(&participant).is_some_and(|member| member.publish);
-                if kind != TransportKind::Publisher || !granted {
+                if !session.publishes {
                     self.metrics.add(Figure::MediaRefused, 1);
                     return true;
                 }
-                let packet = datagram.get(..len).unwrap_or_default();
+                let (place, participant) = (session.place, session.participant);
+                let Some(room) = self.rooms.at_mut(place) else { return true };
                 // Why a packet was refused is counted by the forwarder.
-                let _ = room_state.forwarder.handle_rtp(now, participant, packet);
-                self.touched.insert(room);
-                self.forward(now, sender, room);
+                let _ = room.forwarder.handle_rtp(now, participant, datagram.get(..len).unwrap_or_default());
+                self.touch(place);
+                self.unsent += len;
+                if self.unsent > MAX_UNSENT {
+                    self.send_all(now, sender);
+                }
                 true
             }
             Inbound::Rtcp(len) => {
-                self.handle_rtcp(now, sender, key, datagram.get(..len).unwrap_or_default());
+                self.handle_rtcp(now, key, datagram.get(..len).unwrap_or_default());
                 true
             }
             Inbound::Consumed => {
@@ -97,58 +113,85 @@ impl Shard {
     }
 
     /// Everything that waits for the end of a batch.
-    pub(super) fn end_batch(&mut self, now: Instant, sender: &Sender) {
-        while let Some(key) = self.touched.pop_first() {
-            self.forward(now, sender, key);
+    pub(super) fn end_batch(&mut self, now: Instant, sender: &dyn Outlet) {
+        while let Some(place) = self.touched.pop() {
+            let Some(room) = self.rooms.at_mut(place) else { continue };
+            room.touched = false;
+            let key = room.key;
             self.send_rtcp(now, sender, key);
             self.tell(now, sender, key);
-            let due = self.rooms.get(&key).and_then(|room| room.forwarder.poll_timeout());
-            self.timers.set(Timer::Room(key), due);
+            let Some(room) = self.rooms.at_mut(place) else { continue };
+            let due = room.forwarder.poll_timeout();
+            if room.armed != due {
+                room.armed = due;
+                self.timers.set(Timer::Room(key), due);
+            }
         }
-        for key in std::mem::take(&mut self.waiting_runs) {
-            if let Some(session) = self.sessions.get_mut(key) {
-                if let Some(burst) = session.run.burst() {
-                    send(sender, &self.metrics, burst);
-                }
-                session.run.clear();
+        self.send_kind(now, sender, TrackKind::Audio);
+        if !self.holds(now) {
+            self.send_all(now, sender);
+        }
+    }
+
+    /// Whether video waits a little longer for more to leave with it: only where that saves work a shard is short of.
+    fn holds(&mut self, now: Instant) -> bool {
+        if self.loaded.is_empty() || self.load.short() < HOLD_LOAD {
+            return false;
+        }
+        *self.hold_until.get_or_insert(now + HOLD) > now
+    }
+
+    /// Sends all media that waits: audio of all rooms first.
+    fn send_all(&mut self, now: Instant, sender: &dyn Outlet) {
+        self.hold_until = None;
+        self.unsent = 0;
+        self.send_kind(now, sender, TrackKind::Audio);
+        self.send_kind(now, sender, TrackKind::Video);
+        for place in self.loaded.drain(..) {
+            if let Some(room) = self.rooms.at_mut(place) {
+                room.loaded = false;
             }
         }
     }
 
-    /// Seals and queues what the room's forwarder has for its subscribers.
-    fn forward(&mut self, now: Instant, sender: &Sender, key: RoomKey) {
-        let Some(room) = self.rooms.get_mut(&key) else { return };
-        while let Some(transmit) = room.forwarder.poll_transmit(now, &mut self.scratch) {
-            let Some(session_key) = room.subscriber_session(transmit.to) else { continue };
-            let Some(session) = self.sessions.get_mut(session_key) else { continue };
-            let Some(to) = session.transport.remote() else { continue };
-            let len = self.scratch.len();
-            self.scratch.resize(len + RTP_ROOM, 0);
-            let sealed = match session.transport.seal_rtp(transmit.index, &mut self.scratch, len) {
-                Ok(sealed) => sealed,
+    /// Writes, seals and sends what waits of one kind of media, leg by leg.
+    fn send_kind(&mut self, now: Instant, sender: &dyn Outlet, kind: TrackKind) {
+        for at in 0..self.loaded.len() {
+            let place = self.loaded.get(at).copied().unwrap_or(usize::MAX);
+            while let Some(leg) = self.rooms.at_mut(place).and_then(|room| room.forwarder.poll_leg(kind)) {
+                self.send_leg(now, sender, place, leg, kind);
+            }
+        }
+        let (calls, failures) = self.slab.take_counts();
+        self.metrics.add(Figure::SendCalls, calls);
+        // A full queue of the kernel is congestion: what does not fit is lost, as on any link.
+        self.metrics.add(Figure::SendFailures, failures);
+    }
+
+    fn send_leg(&mut self, now: Instant, sender: &dyn Outlet, place: usize, leg: LegIndex, kind: TrackKind) {
+        let Some(room) = self.rooms.at_mut(place) else { return };
+        let session = room.leg(leg).and_then(|key| self.sessions.get_mut(key));
+        let to = session.as_ref().and_then(|session| session.transport.remote());
+        let (Some(session), Some(to)) = (session, to) else {
+            room.forwarder.discard(leg, kind);
+            return;
+        };
+        while let Some(transmit) = room.forwarder.poll_transmit(now, leg, kind, self.slab.room()) {
+            match session.transport.seal_rtp(transmit.index, self.slab.room(), transmit.len) {
+                Ok(sealed) => self.slab.push(sealed, to, sender),
                 Err(error) => {
                     self.metrics.add(Figure::SealRefused, 1);
                     if !std::mem::replace(&mut session.seal_refused, true) {
                         tracing::error!(participant = %transmit.to, %error, "a transport cannot send what it should");
                     }
-                    continue;
                 }
-            };
-            let packet = self.scratch.get(..sealed).unwrap_or_default();
-            if session.run.is_full_for(to, packet, sender.max_segments()) {
-                if let Some(burst) = session.run.burst() {
-                    send(sender, &self.metrics, burst);
-                }
-                session.run.clear();
-            } else if session.run.is_empty() {
-                self.waiting_runs.push(session_key);
             }
-            session.run.push(to, packet);
         }
+        self.slab.finish(to, sender);
     }
 
-    fn send_rtcp(&mut self, now: Instant, sender: &Sender, key: RoomKey) {
-        let Some(room) = self.rooms.get_mut(&key) else { return };
+    fn send_rtcp(&mut self, now: Instant, sender: &dyn Outlet, key: RoomKey) {
+        let Some(room) = self.rooms.get_mut(key) else { return };
         let mut waiting: Vec<(SessionKey, Vec<RtcpPacket>)> = Vec::new();
         while let Some(RtcpOut { to, direction, packets }) = room.forwarder.poll_rtcp() {
             let Some(member) = room.members.get(&to) else { continue };
@@ -164,7 +207,7 @@ impl Shard {
         }
     }
 
-    fn send_compound(&mut self, _now: Instant, sender: &Sender, key: SessionKey, packets: &[RtcpPacket]) {
+    fn send_compound(&mut self, _now: Instant, sender: &dyn Outlet, key: SessionKey, packets: &[RtcpPacket]) {
         let Some(session) = self.sessions.get_mut(key) else { return };
         let Some(to) = session.transport.remote() else { return };
         self.scratch.clear();
@@ -177,14 +220,14 @@ impl Shard {
         }
     }
 
-    fn handle_rtcp(&mut self, now: Instant, sender: &Sender, key: SessionKey, compound: &[u8]) {
+    fn handle_rtcp(&mut self, now: Instant, key: SessionKey, compound: &[u8]) {
         // A compound that is not well formed is dropped whole (RFC 3550 appendix A.2).
         let Ok(packets) = parse_compound(compound) else {
             self.metrics.add(Figure::MediaRefused, 1);
             return;
         };
         let Some(session) = self.sessions.get_mut(key) else { return };
-        let (room, participant, kind) = (session.room, session.participant, session.kind);
+        let (place, participant, kind) = (session.place, session.participant, session.kind);
         let mut round_trip = None;
         for packet in &packets {
             if let (RtcpPacket::Heartbeat(heartbeat), Some(heartbeats)) = (packet, &mut session.heartbeats) {
@@ -199,19 +242,18 @@ impl Shard {
             TransportKind::Publisher => Direction::Publish,
             TransportKind::Subscriber => Direction::Subscribe,
         };
-        if let Some(room_state) = self.rooms.get_mut(&room) {
+        if let Some(room) = self.rooms.at_mut(place) {
             if let Some(rtt) = round_trip.filter(|_| kind == TransportKind::Publisher) {
-                room_state.forwarder.set_round_trip(participant, rtt);
+                room.forwarder.set_round_trip(participant, rtt);
             }
-            room_state.forwarder.handle_rtcp(now, participant, direction, &packets);
-            self.touched.insert(room);
-            self.forward(now, sender, room);
+            room.forwarder.handle_rtcp(now, participant, direction, &packets);
+            self.touch(place);
         }
     }
 
     /// What the room's forwarder has to say.
-    fn tell(&mut self, now: Instant, sender: &Sender, key: RoomKey) {
-        while let Some(event) = self.rooms.get_mut(&key).and_then(|room| room.forwarder.poll_event()) {
+    fn tell(&mut self, now: Instant, sender: &dyn Outlet, key: RoomKey) {
+        while let Some(event) = self.rooms.get_mut(key).and_then(|room| room.forwarder.poll_event()) {
             match event {
                 ForwardEvent::SlotsAdded { subscriber } => self.offer_sections(now, sender, key, subscriber),
                 ForwardEvent::SlotsChanged { subscriber } => self.tell_slots(now, key, subscriber),
@@ -220,7 +262,7 @@ impl Shard {
                     tracing::warn!(participant = %subscriber, slots, "a subscriber has no slot left for a track");
                 }
                 ForwardEvent::Speakers(speakers) => {
-                    let Some(room) = self.rooms.get_mut(&key) else { return };
+                    let Some(room) = self.rooms.get_mut(key) else { return };
                     if !room.emit_current(MediaEvent::Speakers { speakers }) {
                         self.metrics.add(Figure::EventsDropped, 1);
                     }
@@ -229,7 +271,7 @@ impl Shard {
         }
     }
 
-    pub(super) fn handle_session_timeout(&mut self, now: Instant, sender: &Sender, key: SessionKey) {
+    pub(super) fn handle_session_timeout(&mut self, now: Instant, sender: &dyn Outlet, key: SessionKey) {
         let Some(session) = self.sessions.get_mut(key) else { return };
         session.transport.handle_timeout(now);
         let beat = session.heartbeats.as_mut().and_then(|heartbeats| {
@@ -245,7 +287,7 @@ impl Shard {
     }
 
     /// Drains a transport after it was handed something.
-    pub(super) fn service(&mut self, now: Instant, sender: &Sender, key: SessionKey) {
+    pub(super) fn service(&mut self, now: Instant, sender: &dyn Outlet, key: SessionKey) {
         let Some(session) = self.sessions.get_mut(key) else { return };
         while let Some(transmit) = session.transport.poll_transmit() {
             send(sender, &self.metrics, Burst { to: transmit.to, bytes: &transmit.payload, segment: None });
@@ -263,7 +305,7 @@ impl Shard {
         self.timers.set(Timer::Session(key), due);
     }
 
-    fn handle_transport_event(&mut self, now: Instant, sender: &Sender, key: SessionKey, event: TransportEvent) {
+    fn handle_transport_event(&mut self, now: Instant, sender: &dyn Outlet, key: SessionKey, event: TransportEvent) {
         match event {
             TransportEvent::AddressAdded(address) => self.demux.bind(address, key),
             TransportEvent::AddressRemoved(address) => self.demux.release(address, key),
@@ -287,7 +329,7 @@ impl Shard {
     fn begin_heartbeats(&mut self, now: Instant, key: SessionKey) {
         let ssrc = Ssrc((self.random)() as u32);
         let Some(session) = self.sessions.get_mut(key) else { return };
-        let member = self.rooms.get(&session.room).and_then(|room| room.members.get(&session.participant));
+        let member = self.rooms.get(session.room).and_then(|room| room.members.get(&session.participant));
         if member.is_some_and(|member| member.origin) {
             session.heartbeats = Some(Heartbeats::new(now, ssrc));
         }
@@ -297,7 +339,8 @@ impl Shard {
     fn handle_state(&mut self, now: Instant, key: SessionKey, state: TransportState) {
         let Some(session) = self.sessions.get_mut(key) else { return };
         let (room, participant, kind) = (session.room, session.participant, session.kind);
-        let Some(room_state) = self.rooms.get_mut(&room) else { return };
+        let place = session.place;
+        let Some(room_state) = self.rooms.at_mut(place) else { return };
         let Some(member) = room_state.members.get_mut(&participant).filter(|member| member.is_current(kind, key)) else {
             return;
         };
@@ -315,15 +358,16 @@ impl Shard {
                         leg.failures = 0;
                     }
                     room_state.forwarder.set_subscriber_leg(participant, leg.parameters.filter(|_| up));
+                    room_state.set_leg(participant, up.then_some(key));
                 }
             }
         }
-        self.touched.insert(room);
+        self.touch(place);
         self.emit(now, room, MediaEvent::TransportState { participant, transport: kind, state });
     }
 
     /// A transport is over.
-    fn handle_end(&mut self, now: Instant, sender: &Sender, key: SessionKey) {
+    fn handle_end(&mut self, now: Instant, sender: &dyn Outlet, key: SessionKey) {
         self.handle_state(now, key, TransportState::Failed);
         let Some(session) = self.sessions.get_mut(key) else { return };
         let (room, participant, kind) = (session.room, session.participant, session.kind);
@@ -334,7 +378,7 @@ impl Shard {
     }
 
     /// Closes a transport and forgets it.
-    pub(super) fn remove_session(&mut self, now: Instant, sender: &Sender, key: SessionKey) {
+    pub(super) fn remove_session(&mut self, now: Instant, sender: &dyn Outlet, key: SessionKey) {
         self.timers.set(Timer::Session(key), None);
         let Some(mut session) = self.sessions.remove(key) else { return };
         for address in session.transport.addresses() {
@@ -361,7 +405,7 @@ fn is_handshake(datagram: &[u8]) -> bool {
     matches!(datagram, [20..=63, _, _, 0, 0, ..])
 }
 
-fn send(sender: &Sender, metrics: &super::metrics::ShardMetrics, burst: Burst<'_>) {
+fn send(sender: &dyn Outlet, metrics: &super::metrics::ShardMetrics, burst: Burst<'_>) {
     metrics.add(Figure::SendCalls, 1);
     if !sender.send(burst) {
         // A full queue of the kernel is congestion: what does not fit is lost, as on any link.

@@ -31,13 +31,15 @@ pub(super) enum Figure {
     EventsDropped,
     SealRefused,
     SlotsRefused,
+    PacketsLate,
+    Load,
     TracksRefused,
     DataLimited,
     Ended,
 }
 
 impl Figure {
-    const ALL: [(Self, &'static str, &'static str); 24] = [
+    const ALL: [(Self, &'static str, &'static str); 26] = [
         (Self::Rooms, "media_rooms", "Rooms on the shards"),
         (Self::Transports, "media_transports", "Transports on the shards"),
         (Self::DatagramsIn, "datagrams_received_total", "UDP datagrams received"),
@@ -59,6 +61,8 @@ impl Figure {
         (Self::EventsDropped, "media_events_dropped_total", "Events dropped because the control plane was busy"),
         (Self::SealRefused, "seals_refused_total", "Packets not sent because they could not be sealed"),
         (Self::SlotsRefused, "slots_refused_total", "Times a subscriber had no slot left for a track"),
+        (Self::PacketsLate, "packets_late_total", "Packets that were no longer held when their time came to be sent"),
+        (Self::Load, "shard_load_permille", "Share of its time a shard is busy, over the last second"),
         (Self::TracksRefused, "tracks_refused_total", "Tracks and participants not forwarded because their room has too many"),
         (
             Self::DataLimited,
@@ -94,7 +98,8 @@ impl ShardMetrics {
 
     pub(super) fn add(&self, figure: Figure, value: u64) {
         if let Some(cell) = self.figures.get(figure as usize) {
-            cell.fetch_add(value, Ordering::Relaxed);
+            // The shard alone writes, so nothing comes between the two.
+            cell.store(cell.load(Ordering::Relaxed).wrapping_add(value), Ordering::Relaxed);
         }
     }
 

@@ -6,9 +6,9 @@ use segue_forward::{Binding, LegParameters, PayloadTypes, SlotInfo};
 use segue_media::packet::{ExtensionMap, Label};
 use segue_model::{EncodingId, ParticipantId, Ssrc, TrackKind};
 
+use super::egress::Outlet;
 use super::room::{Member, PublisherLeg, SdpNumbers, SubscriberLeg};
 use super::session::{Session, SessionKey};
-use super::socket::Sender;
 use super::worker::{Shard, Timer};
 use crate::media_plane::{DescriptionKind, MediaEvent, MidTrack, Refusal, RoomKey, TransportKind, TransportState};
 use crate::sdp::{LocalTransport, PublisherOffer, SdpRefusal, Slot, StreamPair, SubscriberAnswer, subscriber_offer};
@@ -51,7 +51,7 @@ impl Shard {
     pub(super) fn handle_publisher_offer(
         &mut self,
         now: Instant,
-        sender: &Sender,
+        sender: &dyn Outlet,
         room: RoomKey,
         participant: ParticipantId,
         generation: u32,
@@ -72,7 +72,7 @@ impl Shard {
     fn answer_publisher(
         &mut self,
         now: Instant,
-        sender: &Sender,
+        sender: &dyn Outlet,
         key: RoomKey,
         participant: ParticipantId,
         sdp: &str,
@@ -102,7 +102,7 @@ impl Shard {
             }
         };
         let up = kept.is_some() && self.sessions.get_mut(session).is_some_and(|session| session.transport.is_connected());
-        let Some(room) = self.rooms.get_mut(&key) else { return Err(Refused::ours("the room is over")) };
+        let Some(room) = self.rooms.get_mut(key) else { return Err(Refused::ours("the room is over")) };
         let Some(member) = room.members.get_mut(&participant) else { return Err(Refused::ours("the participant left")) };
         member.publisher = Some(PublisherLeg { session, ufrag: offer.ufrag().to_owned(), sdp: numbers, up });
         let bindings = if member.origin { Vec::new() } else { bindings(&offer, tracks) };
@@ -116,7 +116,7 @@ impl Shard {
     pub(super) fn handle_subscriber_answer(
         &mut self,
         now: Instant,
-        sender: &Sender,
+        sender: &dyn Outlet,
         key: RoomKey,
         participant: ParticipantId,
         generation: u32,
@@ -151,7 +151,7 @@ impl Shard {
     }
 
     fn apply_answer(&mut self, now: Instant, key: RoomKey, participant: ParticipantId, answer: &SubscriberAnswer) {
-        let Some(room) = self.rooms.get_mut(&key) else { return };
+        let Some(room) = self.rooms.get_mut(key) else { return };
         let Some(leg) = room.members.get_mut(&participant).and_then(|member| member.subscriber.as_mut()) else { return };
         let parameters = subscriber_parameters(answer, &leg.sections);
         leg.parameters = Some(parameters);
@@ -161,13 +161,13 @@ impl Shard {
         } else {
             self.emit_connecting(now, key, participant, TransportKind::Subscriber);
         }
-        if let Some(room) = self.rooms.get_mut(&key) {
+        if let Some(room) = self.rooms.get_mut(key) {
             room.forwarder.confirm_slots(participant, &mids);
         }
     }
 
     /// Sections were added for a subscriber: they are offered, now or after the answer that is awaited.
-    pub(super) fn offer_sections(&mut self, now: Instant, sender: &Sender, key: RoomKey, participant: ParticipantId) {
+    pub(super) fn offer_sections(&mut self, now: Instant, sender: &dyn Outlet, key: RoomKey, participant: ParticipantId) {
         let Some(leg) = self.member(key, participant).and_then(|member| member.subscriber.as_mut()) else { return };
         if leg.outstanding {
             leg.stale = true;
@@ -178,13 +178,13 @@ impl Shard {
 
     /// Sections carry other tracks, none was added.
     pub(super) fn tell_slots(&mut self, now: Instant, key: RoomKey, participant: ParticipantId) {
-        let Some(room) = self.rooms.get(&key) else { return };
+        let Some(room) = self.rooms.get(key) else { return };
         let slots = room.forwarder.slots(participant).iter().filter_map(mid_track).collect();
         self.emit(now, key, MediaEvent::Slots { participant, slots });
     }
 
     /// Offers the subscriber transport as it has to be, on a new session where there is none.
-    pub(super) fn offer_subscriber(&mut self, now: Instant, sender: &Sender, key: RoomKey, participant: ParticipantId) {
+    pub(super) fn offer_subscriber(&mut self, now: Instant, sender: &dyn Outlet, key: RoomKey, participant: ParticipantId) {
         self.timers.set(Timer::Offer(key, participant), None);
         let Some(member) = self.member(key, participant).filter(|member| member.subscribe) else { return };
         let (origin, before) = (member.origin, member.subscriber.as_ref().map(|leg| (leg.session, leg.generation, leg.sdp)));
@@ -202,7 +202,7 @@ impl Shard {
         let generation = before.map_or(1, |(_, generation, _)| generation.wrapping_add(1));
         let mut numbers = kept.map_or(SdpNumbers { session: (self.random)() >> 2, version: 0 }, |(.., numbers)| numbers);
         numbers.advance();
-        let Some(room) = self.rooms.get_mut(&key) else { return };
+        let Some(room) = self.rooms.get_mut(key) else { return };
         let infos = room.forwarder.slots(participant);
         let slots = if origin { merged_slots(numbers.session) } else { infos.iter().filter_map(slot).collect() };
         let tracks = infos.iter().filter_map(mid_track).collect();
@@ -241,7 +241,7 @@ impl Shard {
     }
 
     /// The client restarted ICE of its publisher transport, so its addresses changed: the other transport follows.
-    fn restart_subscriber(&mut self, now: Instant, sender: &Sender, key: RoomKey, participant: ParticipantId) {
+    fn restart_subscriber(&mut self, now: Instant, sender: &dyn Outlet, key: RoomKey, participant: ParticipantId) {
         let Some(leg) = self.member(key, participant).and_then(|member| member.subscriber.as_mut()) else { return };
         leg.failures = 0;
         let session = leg.session;
@@ -255,9 +255,20 @@ impl Shard {
         let credentials = IceCredentials::random().ok_or_else(|| Refused::ours("no randomness for ICE"))?;
         let ufrag = credentials.ufrag.clone();
         let transport = TransportSession::new(SessionConfig { identity: self.identity.clone(), credentials });
-        let (heartbeats, run) = (None, super::egress::Run::default());
-        let session =
-            Session { room, participant, kind, transport, ufrags: vec![ufrag.clone()], heartbeats, run, seal_refused: false };
+        let place = self.rooms.place(room).ok_or_else(|| Refused::ours("the room is over"))?;
+        let member = self.rooms.at_mut(place).and_then(|room| room.members.get(&participant));
+        let publishes = kind == TransportKind::Publisher && member.is_some_and(|member| member.publish);
+        let session = Session {
+            room,
+            place,
+            participant,
+            kind,
+            transport,
+            ufrags: vec![ufrag.clone()],
+            heartbeats: None,
+            publishes,
+            seal_refused: false,
+        };
         let key = self.sessions.insert(session);
         if self.demux.insert_ufrag(&ufrag, key).is_err() {
             self.sessions.remove(key);
@@ -303,7 +314,7 @@ impl Shard {
     }
 
     fn member(&mut self, room: RoomKey, participant: ParticipantId) -> Option<&mut Member> {
-        self.rooms.get_mut(&room)?.members.get_mut(&participant)
+        self.rooms.get_mut(room)?.members.get_mut(&participant)
     }
 
     fn with_local<R>(

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use segue_forward::{LegParameters, RoomForwarder};
+use segue_forward::{LegIndex, LegParameters, RoomForwarder};
 use segue_model::{ParticipantId, TrackKind};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::session::SessionKey;
-use crate::media_plane::{DESCRIPTION_QUEUE, MediaBusy, MediaCommand, MediaEvent, ROSTER_QUEUE, TransportKind};
+use crate::media_plane::{DESCRIPTION_QUEUE, MediaBusy, MediaCommand, MediaEvent, ROSTER_QUEUE, RoomKey, TransportKind};
 
 /// Events that must arrive and wait for a control plane that is busy. A room that has more is beyond help: its oldest go.
 const MAX_BACKLOG: usize = 4_096;
@@ -24,7 +24,16 @@ const DATA_BYTES_PER_SECOND: usize = 512 * 1024;
 
 /// A room.
 pub(super) struct Room {
+    pub(super) key: RoomKey,
     pub(super) forwarder: RoomForwarder,
+    /// Where packets of the forwarder's legs leave, by the leg: sessions of subscriber transports that are up.
+    legs: Vec<Option<SessionKey>>,
+    /// What its forwarder has to say is asked for at the end of the batch.
+    pub(super) touched: bool,
+    /// Media may wait in its forwarder.
+    pub(super) loaded: bool,
+    /// When its forwarder is woken, as the timers know it.
+    pub(super) armed: Option<Instant>,
     pub(super) members: BTreeMap<ParticipantId, Member>,
     /// Commands that wait for this room; counted down here.
     pub(super) waiting: Arc<Waiting>,
@@ -94,8 +103,40 @@ pub(super) struct DataBudget {
 }
 
 impl Room {
-    pub(super) const fn new(forwarder: RoomForwarder, events: mpsc::Sender<MediaEvent>, waiting: Arc<Waiting>) -> Self {
-        Self { forwarder, members: BTreeMap::new(), waiting, events, backlog: VecDeque::new() }
+    pub(super) const fn new(
+        key: RoomKey,
+        forwarder: RoomForwarder,
+        events: mpsc::Sender<MediaEvent>,
+        waiting: Arc<Waiting>,
+    ) -> Self {
+        Self {
+            key,
+            forwarder,
+            legs: Vec::new(),
+            touched: false,
+            loaded: false,
+            armed: None,
+            members: BTreeMap::new(),
+            waiting,
+            events,
+            backlog: VecDeque::new(),
+        }
+    }
+
+    /// Where the packets of a leg leave.
+    pub(super) fn leg(&self, leg: LegIndex) -> Option<SessionKey> {
+        self.legs.get(leg.0 as usize).copied().flatten()
+    }
+
+    /// A participant's packets leave here from now on, or nowhere.
+    pub(super) fn set_leg(&mut self, participant: ParticipantId, session: Option<SessionKey>) {
+        let Some(LegIndex(place)) = self.forwarder.leg_index(participant) else { return };
+        if self.legs.len() <= place as usize {
+            self.legs.resize(place as usize + 1, None);
+        }
+        if let Some(leg) = self.legs.get_mut(place as usize) {
+            *leg = session;
+        }
     }
 
     /// Queues what must arrive. False where it has to wait.
@@ -121,11 +162,6 @@ impl Room {
             }
         }
         true
-    }
-
-    /// The session a member's packets leave on, where it is up.
-    pub(super) fn subscriber_session(&self, participant: ParticipantId) -> Option<SessionKey> {
-        self.members.get(&participant)?.subscriber.as_ref().filter(|leg| leg.up).map(|leg| leg.session)
     }
 }
 
@@ -193,7 +229,7 @@ mod tests {
     #[test]
     fn what_must_arrive_waits_and_what_is_current_does_not() {
         let (sender, mut receiver) = mpsc::channel(1);
-        let mut room = Room::new(RoomForwarder::new(ForwarderConfig::default()), sender, Arc::default());
+        let mut room = Room::new(RoomKey(1), RoomForwarder::new(ForwarderConfig::default()), sender, Arc::default());
         let speakers = |level| MediaEvent::Speakers { speakers: vec![(ParticipantId(1), level)] };
         assert!(room.emit(speakers(1)));
         assert!(!room.emit_current(speakers(2)));

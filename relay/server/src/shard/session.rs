@@ -3,7 +3,6 @@
 use segue_media::heartbeat::Heartbeats;
 use segue_model::ParticipantId;
 
-use super::egress::Run;
 use crate::media_plane::{RoomKey, TransportKind};
 use crate::transport::TransportSession;
 
@@ -17,6 +16,8 @@ pub(super) struct SessionKey {
 /// One transport of one participant.
 pub(super) struct Session {
     pub(super) room: RoomKey,
+    /// The room's place on the shard: a session never outlives its room.
+    pub(super) place: usize,
     pub(super) participant: ParticipantId,
     pub(super) kind: TransportKind,
     pub(super) transport: TransportSession,
@@ -24,8 +25,8 @@ pub(super) struct Session {
     pub(super) ufrags: Vec<String>,
     /// SDK peers only, from the moment DTLS is through.
     pub(super) heartbeats: Option<Heartbeats>,
-    /// Packets that wait for the end of the batch.
-    pub(super) run: Run,
+    /// Media may come this way.
+    pub(super) publishes: bool,
     /// A packet could not be sealed, and the log knows.
     pub(super) seal_refused: bool,
 }

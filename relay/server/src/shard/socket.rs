@@ -7,7 +7,7 @@ use std::time::Duration;
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::egress::Burst;
+use super::egress::{Burst, Outlet};
 
 /// Kernel buffers: 50 ms of 1 Gbit/s, what may come while a batch is worked on.
 const KERNEL_BUFFER: usize = 4 * 1024 * 1024;
@@ -29,8 +29,8 @@ pub(super) struct ShardSocket {
     sender: Sender,
     poll: mio::Poll,
     events: mio::Events,
-    buffers: Vec<Vec<u8>>,
-    metas: Vec<RecvMeta>,
+    buffers: Box<[Box<[u8]>; BATCH_SIZE]>,
+    metas: [RecvMeta; BATCH_SIZE],
     local: SocketAddr,
 }
 
@@ -48,8 +48,8 @@ impl ShardSocket {
         poll.registry().register(&mut socket, SOCKET, mio::Interest::READABLE)?;
         let waker = mio::Waker::new(poll.registry(), WAKER)?;
         let local = socket.local_addr()?;
-        let buffers = (0..BATCH_SIZE).map(|_| vec![0; MAX_RECEIVED]).collect();
-        let metas = vec![RecvMeta::default(); BATCH_SIZE];
+        let buffers = Box::new(std::array::from_fn(|_| vec![0; MAX_RECEIVED].into_boxed_slice()));
+        let metas = [RecvMeta::default(); BATCH_SIZE];
         let sender = Sender { socket, state };
         Ok((Self { sender, poll, events: mio::Events::with_capacity(8), buffers, metas, local }, waker))
     }
@@ -71,33 +71,32 @@ impl ShardSocket {
         }
     }
 
-    /// Receives one batch; `datagram` sees each of its datagrams. False where nothing waits any more.
+    /// Receives one batch; `datagram` sees each of its datagrams. False where nothing waits any more: whatever comes later wakes
+    /// [`Self::wait`].
     pub(super) fn receive(&mut self, mut datagram: impl FnMut(&Sender, SocketAddr, &mut [u8])) -> bool {
-        let mut slices: Vec<_> = self.buffers.iter_mut().map(|buffer| IoSliceMut::new(buffer)).collect();
+        let mut slices = self.buffers.each_mut().map(|buffer| IoSliceMut::new(buffer));
         let socket = UdpSockRef::from(&self.sender.socket);
         let received = match self.sender.state.recv(socket, &mut slices, &mut self.metas) {
             Ok(received) => received,
             // An error of a former send (ICMP) is not the end of the socket: look again.
             Err(error) => return error.kind() != io::ErrorKind::WouldBlock,
         };
-        drop(slices);
         for (buffer, meta) in self.buffers.iter_mut().zip(&self.metas).take(received) {
             let stride = meta.stride.max(1);
             for bytes in buffer.get_mut(..meta.len).unwrap_or_default().chunks_mut(stride) {
                 datagram(&self.sender, meta.addr, bytes);
             }
         }
-        received > 0
+        received == BATCH_SIZE
     }
 }
 
-impl Sender {
-    pub(super) fn max_segments(&self) -> usize {
+impl Outlet for Sender {
+    fn max_segments(&self) -> usize {
         self.state.max_gso_segments()
     }
 
-    /// Sends a run. False where the kernel did not take it.
-    pub(super) fn send(&self, burst: Burst<'_>) -> bool {
+    fn send(&self, burst: Burst<'_>) -> bool {
         let transmit =
             Transmit { destination: burst.to, ecn: None, contents: burst.bytes, segment_size: burst.segment, src_ip: None };
         self.state.try_send(UdpSockRef::from(&self.socket), &transmit).is_ok()

@@ -1,6 +1,5 @@
 //! The loop of one shard and what it holds.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
@@ -12,10 +11,13 @@ use segue_session::room::ForwardCommand;
 use tokio::sync::mpsc;
 
 use super::clock;
+use super::egress::{Outlet, Slab};
+use super::load::Load;
 use super::metrics::{Figure, ShardMetrics};
 use super::room::{DataBudget, Member, Room, Waiting};
+use super::rooms::Rooms;
 use super::session::{SessionKey, Sessions};
-use super::socket::{Sender, ShardSocket};
+use super::socket::ShardSocket;
 use super::timers::Timers;
 use crate::media_plane::{MediaCommand, MediaEvent, RoomKey};
 use crate::transport::{Demux, RelayIdentity};
@@ -48,7 +50,7 @@ pub(super) enum ShardCommand {
 }
 
 /// What a deadline is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Timer {
     /// A transport.
     Session(SessionKey),
@@ -69,13 +71,20 @@ pub(super) struct Shard {
     pub(super) announced: Vec<SocketAddr>,
     pub(super) demux: Demux<SessionKey>,
     pub(super) sessions: Sessions,
-    pub(super) rooms: BTreeMap<RoomKey, Room>,
+    pub(super) rooms: Rooms,
     pub(super) timers: Timers<Timer>,
     pub(super) metrics: Arc<ShardMetrics>,
-    /// Rooms whose forwarder may have something to say at the end of the batch.
-    pub(super) touched: BTreeSet<RoomKey>,
-    /// Sessions with a run that waits for the end of the batch.
-    pub(super) waiting_runs: Vec<SessionKey>,
+    /// Places of rooms whose forwarder may have something to say at the end of the batch.
+    pub(super) touched: Vec<usize>,
+    /// Places of rooms whose forwarder may have media to send.
+    pub(super) loaded: Vec<usize>,
+    /// Bytes of media that came since all of it was sent on.
+    pub(super) unsent: usize,
+    /// Video waits for more until then.
+    pub(super) hold_until: Option<Instant>,
+    pub(super) load: Load,
+    /// What leaves is written and sealed here.
+    pub(super) slab: Slab,
     pub(super) scratch: Vec<u8>,
     pub(super) random: fn() -> u64,
     n_loudest: usize,
@@ -99,28 +108,34 @@ pub(super) fn run(start: ShardStart, mut socket: ShardSocket, commands: &Receive
     let mut shard = Shard::new(start);
     shard.timers.set(Timer::Metrics, Some(clock::now() + METRICS_INTERVAL));
     let mut readable = true;
+    let mut now = clock::now();
     let told = loop {
-        let busy = match shard.take_commands(socket.sender(), commands) {
+        let begun = now;
+        let busy = match shard.take_commands(now, socket.sender(), commands) {
             Turn::Over => break true,
             Turn::Done => false,
             Turn::More => true,
         };
         let mut batches = 0;
         while readable && batches < BATCHES_PER_TURN {
-            let now = clock::now();
             readable = socket.receive(|sender, from, datagram| shard.handle_datagram(now, sender, from, datagram));
             shard.end_batch(now, socket.sender());
             batches += 1;
+            now = clock::now();
         }
-        let now = clock::now();
         shard.handle_timeouts(now, socket.sender());
         shard.end_batch(now, socket.sender());
         let wait = if busy || readable {
             Some(Duration::ZERO)
         } else {
-            shard.timers.next().map(|at| at.saturating_duration_since(clock::now()))
+            let next = [shard.timers.next(), shard.hold_until].into_iter().flatten().min();
+            next.map(|at| at.saturating_duration_since(now))
         };
-        match socket.wait(wait) {
+        let paused = clock::now();
+        let waited = socket.wait(wait);
+        now = clock::now();
+        shard.load.note(paused.saturating_duration_since(begun), now.saturating_duration_since(paused));
+        match waited {
             Ok(woken) => readable |= woken,
             Err(error) => {
                 tracing::error!(%error, "a shard cannot wait for its socket and stops");
@@ -145,11 +160,15 @@ impl Shard {
             announced: start.announced,
             demux: Demux::new(),
             sessions: Sessions::default(),
-            rooms: BTreeMap::new(),
+            rooms: Rooms::default(),
             timers: Timers::new(),
             metrics: start.metrics,
-            touched: BTreeSet::new(),
-            waiting_runs: Vec::new(),
+            touched: Vec::new(),
+            loaded: Vec::new(),
+            unsent: 0,
+            hold_until: None,
+            load: Load::default(),
+            slab: Slab::new(),
             scratch: Vec::new(),
             random: start.random,
             n_loudest: start.n_loudest,
@@ -159,8 +178,7 @@ impl Shard {
         }
     }
 
-    fn take_commands(&mut self, sender: &Sender, commands: &Receiver<ShardCommand>) -> Turn {
-        let now = clock::now();
+    fn take_commands(&mut self, now: Instant, sender: &dyn Outlet, commands: &Receiver<ShardCommand>) -> Turn {
         for _ in 0..COMMANDS_PER_TURN {
             match commands.try_recv() {
                 Ok(ShardCommand::Open { room, events, waiting }) => self.open(room, events, waiting),
@@ -182,15 +200,14 @@ impl Shard {
 
     fn open(&mut self, room: RoomKey, events: mpsc::Sender<MediaEvent>, waiting: Arc<Waiting>) {
         let config = ForwarderConfig { seed: (self.random)(), n_loudest: self.n_loudest };
-        self.rooms.insert(room, Room::new(RoomForwarder::new(config), events, waiting));
+        self.rooms.insert(room, Room::new(room, RoomForwarder::new(config), events, waiting));
     }
 
-    fn close(&mut self, now: Instant, sender: &Sender, key: RoomKey) {
-        let Some(room) = self.rooms.remove(&key) else { return };
+    fn close(&mut self, now: Instant, sender: &dyn Outlet, key: RoomKey) {
+        let Some(room) = self.rooms.remove(key) else { return };
         for timer in [Timer::Room(key), Timer::Backlog(key)] {
             self.timers.set(timer, None);
         }
-        self.touched.remove(&key);
         add_counters(&mut self.retired, room.forwarder.counters());
         self.retired_drops.merge(room.forwarder.drops());
         for (participant, member) in room.members {
@@ -199,7 +216,7 @@ impl Shard {
     }
 
     /// Closes a member's transports.
-    fn retire(&mut self, now: Instant, sender: &Sender, room: RoomKey, participant: ParticipantId, member: Member) {
+    fn retire(&mut self, now: Instant, sender: &dyn Outlet, room: RoomKey, participant: ParticipantId, member: Member) {
         self.timers.set(Timer::Offer(room, participant), None);
         let sessions = [member.publisher.map(|leg| leg.session), member.subscriber.map(|leg| leg.session)];
         for session in sessions.into_iter().flatten() {
@@ -207,18 +224,19 @@ impl Shard {
         }
     }
 
-    fn close_all(&mut self, now: Instant, sender: &Sender) {
-        let rooms: Vec<_> = self.rooms.keys().copied().collect();
+    fn close_all(&mut self, now: Instant, sender: &dyn Outlet) {
+        let rooms: Vec<_> = self.rooms.keys().collect();
         for room in rooms {
             self.close(now, sender, room);
         }
         self.write_figures();
     }
 
-    fn handle_command(&mut self, now: Instant, sender: &Sender, key: RoomKey, command: MediaCommand) {
-        let Some(room) = self.rooms.get_mut(&key) else { return };
+    fn handle_command(&mut self, now: Instant, sender: &dyn Outlet, key: RoomKey, command: MediaCommand) {
+        let Some(place) = self.rooms.place(key) else { return };
+        self.touch(place);
+        let Some(room) = self.rooms.at_mut(place) else { return };
         room.waiting.leave(&command);
-        self.touched.insert(key);
         match command {
             MediaCommand::Forward(command) => self.handle_forward(now, sender, key, command),
             MediaCommand::PublisherOffer { participant, generation, sdp, tracks } => {
@@ -232,8 +250,8 @@ impl Shard {
         }
     }
 
-    fn handle_forward(&mut self, now: Instant, sender: &Sender, key: RoomKey, command: ForwardCommand) {
-        let Some(room) = self.rooms.get_mut(&key) else { return };
+    fn handle_forward(&mut self, now: Instant, sender: &dyn Outlet, key: RoomKey, command: ForwardCommand) {
+        let Some(room) = self.rooms.get_mut(key) else { return };
         match command {
             ForwardCommand::ParticipantAdded { participant, origin, publish, subscribe } => {
                 if let Err(error) = room.forwarder.add_participant(participant, origin) {
@@ -269,15 +287,17 @@ impl Shard {
         }
     }
 
-    fn handle_timeouts(&mut self, now: Instant, sender: &Sender) {
+    fn handle_timeouts(&mut self, now: Instant, sender: &dyn Outlet) {
         while let Some(timer) = self.timers.pop(now) {
             match timer {
                 Timer::Session(session) => self.handle_session_timeout(now, sender, session),
                 Timer::Room(key) => {
-                    if let Some(room) = self.rooms.get_mut(&key) {
+                    let Some(place) = self.rooms.place(key) else { continue };
+                    if let Some(room) = self.rooms.at_mut(place) {
+                        room.armed = None;
                         room.forwarder.handle_timeout(now);
-                        self.touched.insert(key);
                     }
+                    self.touch(place);
                 }
                 Timer::Backlog(key) => self.catch_up(now, key),
                 Timer::Offer(room, participant) => self.offer_subscriber(now, sender, room, participant),
@@ -289,16 +309,27 @@ impl Shard {
         }
     }
 
+    /// Something of a room changed: what it has to say and to send is asked for at the end of the batch.
+    pub(super) fn touch(&mut self, place: usize) {
+        let Some(room) = self.rooms.at_mut(place) else { return };
+        if !std::mem::replace(&mut room.touched, true) {
+            self.touched.push(place);
+        }
+        if !std::mem::replace(&mut room.loaded, true) {
+            self.loaded.push(place);
+        }
+    }
+
     /// Tells the control plane what it must know.
     pub(super) fn emit(&mut self, now: Instant, key: RoomKey, event: MediaEvent) {
-        let Some(room) = self.rooms.get_mut(&key) else { return };
+        let Some(room) = self.rooms.get_mut(key) else { return };
         if !room.emit(event) {
             self.timers.set(Timer::Backlog(key), Some(now + BACKLOG_INTERVAL));
         }
     }
 
     fn catch_up(&mut self, now: Instant, key: RoomKey) {
-        let waits = self.rooms.get_mut(&key).is_some_and(|room| !room.catch_up());
+        let waits = self.rooms.get_mut(key).is_some_and(|room| !room.catch_up());
         self.timers.set(Timer::Backlog(key), waits.then(|| now + BACKLOG_INTERVAL));
     }
 
@@ -323,6 +354,8 @@ impl Shard {
             (Figure::NacksSent, counters.nacks_sent),
             (Figure::KeyframeRequests, counters.keyframe_requests),
             (Figure::SlotsRefused, counters.slots_refused),
+            (Figure::PacketsLate, counters.late),
+            (Figure::Load, (self.load.long() * 1_000.0) as u64),
         ];
         for (figure, value) in figures {
             self.metrics.set(figure, value);
@@ -341,4 +374,5 @@ fn add_counters(sum: &mut Counters, other: Counters) {
     sum.keyframe_requests += other.keyframe_requests;
     sum.retransmissions_refused += other.retransmissions_refused;
     sum.slots_refused += other.slots_refused;
+    sum.late += other.late;
 }

@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use segue_forward::{Direction, ForwardEvent, ForwarderConfig, LegParameters, PayloadTypes, RoomForwarder, RtcpOut, Transmit};
+use segue_forward::{
+    Direction, ForwardEvent, ForwarderConfig, LegIndex, LegParameters, MAX_PACKET, PayloadTypes, RoomForwarder, RtcpOut,
+    Transmit,
+};
 use segue_media::heartbeat::{HeartbeatEvent, Heartbeats};
 use segue_media::packet::{ExtensionMap, RtcpPacket, RtpPacket, parse_compound, write_compound};
-use segue_model::{ParticipantId, Ssrc, TopologyPolicy};
+use segue_model::{ParticipantId, Ssrc, TopologyPolicy, TrackKind};
 use segue_session::carrier::{CarrierError, ServerCarrier};
 use segue_session::room::{ForwardCommand, JoinRequest, RoomAuthority, RoomConfig, RoomOutput};
 use segue_wire::proto::{self, ClientFrame, ErrorCode, LeaveReason, client_frame, server_frame};
@@ -139,7 +142,7 @@ impl Relay {
             sessions: BTreeMap::new(),
             next_session: 0,
             rng,
-            scratch: Vec::new(),
+            scratch: vec![0; MAX_PACKET],
             effects: Vec::new(),
             words: Vec::new(),
             failures: Vec::new(),
@@ -385,10 +388,10 @@ impl Relay {
     pub fn handle_rtp(&mut self, now: Instant, session: Session, packet: &RtpPacket) {
         let Some((transport, id, Direction::Publish)) = self.transport(session) else { return };
         transport.heard_at = now;
-        self.scratch.clear();
-        packet.write(&ExtensionMap::ours(), &mut self.scratch);
+        let mut bytes = Vec::new();
+        packet.write(&ExtensionMap::ours(), &mut bytes);
         // Why a packet was refused is counted by the forwarder.
-        let _ = self.forwarder.handle_rtp(now, id, &self.scratch);
+        let _ = self.forwarder.handle_rtp(now, id, &bytes);
     }
 
     pub fn handle_rtcp(&mut self, now: Instant, session: Session, bytes: &[u8]) {
@@ -444,16 +447,11 @@ impl Relay {
                 self.effects.push(Effect::Frame { conn, frame });
             }
         }
-        let mut scratch = std::mem::take(&mut self.scratch);
-        while let Some(transmit) = self.forwarder.poll_transmit(now, &mut scratch) {
-            let transport = self.members.get(&transmit.to).and_then(|member| member.subscriber.as_ref());
-            let Some(session) = transport.filter(|transport| transport.up).map(|transport| transport.session) else { continue };
-            match RtpPacket::parse(Bytes::copy_from_slice(&scratch), &ExtensionMap::ours()) {
-                Ok(packet) => self.effects.push(Effect::Rtp { session, to: transmit.to, packet, transmit }),
-                Err(error) => self.failures.push(format!("the forwarder wrote a packet that cannot be read: {error}")),
+        for kind in [TrackKind::Audio, TrackKind::Video] {
+            while let Some(leg) = self.forwarder.poll_leg(kind) {
+                self.send_media(now, leg, kind);
             }
         }
-        self.scratch = scratch;
         while let Some(RtcpOut { to, direction, packets }) = self.forwarder.poll_rtcp() {
             let Some(member) = self.members.get(&to) else { continue };
             let transport = match direction {
@@ -462,6 +460,18 @@ impl Relay {
             };
             if let Some(session) = transport.as_ref().filter(|transport| transport.up).map(|transport| transport.session) {
                 self.send_compound(session, to, &packets);
+            }
+        }
+    }
+
+    fn send_media(&mut self, now: Instant, leg: LegIndex, kind: TrackKind) {
+        while let Some(transmit) = self.forwarder.poll_transmit(now, leg, kind, &mut self.scratch) {
+            let transport = self.members.get(&transmit.to).and_then(|member| member.subscriber.as_ref());
+            let Some(session) = transport.filter(|transport| transport.up).map(|transport| transport.session) else { continue };
+            let bytes = Bytes::copy_from_slice(self.scratch.get(..transmit.len).unwrap_or_default());
+            match RtpPacket::parse(bytes, &ExtensionMap::ours()) {
+                Ok(packet) => self.effects.push(Effect::Rtp { session, to: transmit.to, packet, transmit }),
+                Err(error) => self.failures.push(format!("the forwarder wrote a packet that cannot be read: {error}")),
             }
         }
     }
