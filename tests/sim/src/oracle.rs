@@ -225,6 +225,32 @@ pub const LIVENESS: Duration = Duration::from_secs(25);
 /// Limits of the queues between machines, for the documentation of what is checked.
 pub const CARRIER_LIMITS: (usize, usize) = (MAX_UNACKNOWLEDGED, MAX_UNACKNOWLEDGED_BYTES);
 
+/// What both ends of an edge take it for, and what came of its tracks: for whoever looks into a failure.
+#[must_use]
+pub fn explain(world: &World, listener: usize, speaker: usize) -> String {
+    let (to, from) = (&world.nodes[listener], &world.nodes[speaker]);
+    let mut said = Vec::new();
+    for node in [from, to] {
+        let ends = (from.machine.local(), to.machine.local());
+        let edges = node.machine.path_info();
+        let edge = edges.iter().find(|edge| (Some(edge.edge.publisher), Some(edge.edge.subscriber)) == ends);
+        said.push(edge.map_or_else(
+            || format!("{} knows no such edge", node.name),
+            |edge| {
+                let (active, moving) =
+                    (if edge.active { "" } else { ", not active" }, if edge.moving { ", moving" } else { "" });
+                format!("{} says {:?} ({}{active}{moving})", node.name, edge.path, edge.reason)
+            },
+        ));
+    }
+    for track in from.publications.keys() {
+        let (last, counts) = (to.remotes.get(track).map(|remote| remote.played.count), to.receiver.stats(*track));
+        let sent = from.publications[track].routes.iter().map(|route| route.leg).collect::<Vec<_>>();
+        said.push(format!("{track} goes to {sent:?}, {last:?} frames played, {:?}", counts.map(|counts| counts.packets)));
+    }
+    said.join("; ")
+}
+
 /// Names of those who do not hear or see what they should.
 #[must_use]
 pub fn silences(world: &World, hearing: Duration, seeing: Duration) -> BTreeSet<String> {

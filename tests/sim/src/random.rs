@@ -1,4 +1,7 @@
 //! Runs drawn from a seed, compared with a model so small that it cannot be wrong: who is there, what they send, and whether any way is open.
+//!
+//! While the relay is dead nobody can tell others where it is now. Two who had a direct path before, and whom nothing disturbed since, must
+//! hear each other; of two others each must see that the other has gone, or itself be told that its call is over: no room is silent.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -23,23 +26,59 @@ const PEOPLE: usize = 8;
 /// Between two looks at who hears whom. Long enough for everything to have come to rest.
 const REST: Duration = oracle::LIVENESS;
 
-/// Who must hear whom.
+/// Time in which whoever can be reached by nothing is seen to be gone: a session is held for 30 s.
+const PARTING: Duration = Duration::from_secs(30).saturating_add(oracle::LIVENESS);
+
+/// Who must hear whom. Times are since the beginning.
 #[derive(Debug, Default)]
 struct Model {
     /// By number: whether the microphone is open.
     people: BTreeMap<usize, bool>,
     relay_cut: BTreeSet<usize>,
     direct_cut: BTreeSet<(usize, usize)>,
-    relay_dead: bool,
+    /// Since when.
+    relay_dead: Option<Duration>,
+    /// The relay has been dead at some time: a call may have ended for it.
+    relay_died: bool,
+    /// When something last happened to somebody's own paths.
+    disturbed: BTreeMap<usize, Duration>,
+    /// Likewise to the path between two.
+    pair_disturbed: BTreeMap<(usize, usize), Duration>,
 }
 
 impl Model {
-    fn must_hear(&self, listener: usize, speaker: usize) -> bool {
-        let pair = (listener.min(speaker), listener.max(speaker));
-        let relayed = !self.relay_dead && !self.relay_cut.contains(&listener) && !self.relay_cut.contains(&speaker);
-        let direct = !self.direct_cut.contains(&pair) && self.people.len() <= PEOPLE;
-        self.people.get(&speaker) == Some(&true) && self.people.contains_key(&listener) && (relayed || direct)
+    fn disturb(&mut self, at: usize, now: Duration) {
+        self.disturbed.insert(at, now);
     }
+
+    /// When something last happened to the path between two.
+    fn calm_since(&self, a: usize, b: usize) -> Option<Duration> {
+        let own = [a, b].into_iter().filter_map(|at| self.disturbed.get(&at));
+        own.chain(self.pair_disturbed.get(&pair(a, b))).max().copied()
+    }
+
+    fn must_hear(&self, listener: usize, speaker: usize) -> bool {
+        let cut = |at| self.relay_cut.contains(&at);
+        let direct = !self.direct_cut.contains(&pair(listener, speaker)) && self.people.len() <= PEOPLE;
+        let open = match self.relay_dead {
+            None => direct || !cut(listener) && !cut(speaker),
+            Some(died) => direct && self.calm_since(listener, speaker).is_none_or(|at| at + REST < died),
+        };
+        open && self.people.get(&speaker) == Some(&true) && self.people.contains_key(&listener)
+    }
+
+    /// Nothing can have led from one to the other for so long that they must have noticed.
+    fn must_have_parted(&self, a: usize, b: usize, now: Duration) -> bool {
+        let Some(died) = self.relay_dead else { return false };
+        let direct = !self.direct_cut.contains(&pair(a, b)) && self.people.len() <= PEOPLE;
+        let calm = self.calm_since(a, b);
+        let lost = !direct || calm.is_some_and(|at| at > died);
+        lost && now > calm.map_or(died, |at| at.max(died)) + PARTING
+    }
+}
+
+fn pair(a: usize, b: usize) -> (usize, usize) {
+    (a.min(b), a.max(b))
 }
 
 /// A world for a random run.
@@ -75,6 +114,7 @@ fn join(world: &mut World, model: &mut Model, rng: &mut Rng) {
         world.with(at, |node, now| node.publish(now, crate::scenario::source(what)));
     }
     model.people.insert(at, true);
+    model.disturb(at, world.now - world.base);
 }
 
 /// Plays a random run of so many seconds.
@@ -97,7 +137,7 @@ pub fn run(runner: &mut Runner, seed: u64, seconds: u64) -> Result<Outcome, Fail
         }
         runner.pass(REST);
         runner.verdict()?;
-        compare(runner, &model)?;
+        compare(runner, &mut model)?;
         left = left.saturating_sub(REST);
     }
     Ok(runner.outcome())
@@ -106,8 +146,10 @@ pub fn run(runner: &mut Runner, seed: u64, seconds: u64) -> Result<Outcome, Fail
 fn transition(runner: &mut Runner, model: &mut Model, rng: &mut Rng) {
     let world = &mut runner.world;
     let people: Vec<usize> = model.people.keys().copied().collect();
-    match rng.below(12) {
-        0..=2 if people.len() < PEOPLE && !model.relay_dead => join(world, model, rng),
+    // Where everybody's call is over, nothing is left to happen but a relay for newcomers.
+    let what = if people.is_empty() { if model.relay_dead.is_some() { 11 } else { 0 } } else { rng.below(12) };
+    match what {
+        0..=2 if people.len() < PEOPLE && model.relay_dead.is_none() => join(world, model, rng),
         3 if people.len() > 2 => {
             let at = *rng.pick(&people);
             world.with(at, |node, now| node.leave(now));
@@ -121,12 +163,12 @@ fn transition(runner: &mut Runner, model: &mut Model, rng: &mut Rng) {
         }
         5 if people.len() > 1 => {
             let (a, b) = (*rng.pick(&people), *rng.pick(&people));
-            let pair = (a.min(b), a.max(b));
             if a != b {
-                let cut = !model.direct_cut.remove(&pair);
+                let cut = !model.direct_cut.remove(&pair(a, b));
                 if cut {
-                    model.direct_cut.insert(pair);
+                    model.direct_cut.insert(pair(a, b));
                 }
+                model.pair_disturbed.insert(pair(a, b), world.now - world.base);
                 for (from, to) in [(a, b), (b, a)] {
                     world.net.block(Plane::Media, End::Host(from), End::Host(to), cut);
                 }
@@ -149,25 +191,35 @@ fn transition(runner: &mut Runner, model: &mut Model, rng: &mut Rng) {
         8 => {
             let at = *rng.pick(&people);
             world.roam(at, rng.chance(0.5));
+            model.disturb(at, world.now - world.base);
         }
         9 => {
-            let end = if rng.chance(0.3) && !model.relay_dead { End::Relay } else { End::Host(*rng.pick(&people)) };
+            let end = if rng.chance(0.3) && model.relay_dead.is_none() { End::Relay } else { End::Host(*rng.pick(&people)) };
             world.stall(end, Duration::from_millis(rng.between(100, 3_000)));
         }
-        10 if !model.relay_dead => {
+        10 if model.relay_dead.is_none() => {
             world.kill(End::Relay);
-            model.relay_dead = true;
+            (model.relay_dead, model.relay_died) = (Some(world.now - world.base), true);
         }
-        11 if model.relay_dead => {
+        11 if model.relay_dead.is_some() => {
             world.restart_relay();
-            model.relay_dead = false;
+            model.relay_dead = None;
         }
         _ => {}
     }
 }
 
-fn compare(runner: &Runner, model: &Model) -> Result<(), Failure> {
+fn compare(runner: &Runner, model: &mut Model) -> Result<(), Failure> {
     let world = &runner.world;
+    // Whoever was told that its call is over has nobody to hear; only a dead relay is reason enough.
+    let over: Vec<_> = model.people.keys().copied().filter(|at| world.nodes[*at].gone).collect();
+    for at in over {
+        if !model.relay_died {
+            return Err(runner.failure(format!("the call of {} is over although the relay never died", world.nodes[at].name)));
+        }
+        model.people.remove(&at);
+    }
+    let model = &*model;
     for &listener in model.people.keys() {
         let node = &world.nodes[listener];
         let local = node.clock.local(world.now);
@@ -180,7 +232,14 @@ fn compare(runner: &Runner, model: &Model) -> Result<(), Failure> {
             let may = model.people[&speaker];
             if must && !heard || !may && heard {
                 let word = if must { "must hear" } else { "must not hear" };
-                return Err(runner.failure(format!("{} {word} {}, model {model:?}", node.name, publisher.name)));
+                let seen = oracle::explain(world, listener, speaker);
+                return Err(runner.failure(format!("{} {word} {}: {seen}, model {model:?}", node.name, publisher.name)));
+            }
+            let listed =
+                publisher.machine.local().is_some_and(|id| node.machine.participants().iter().any(|other| other.id == id));
+            if listed && !heard && may && model.must_have_parted(listener, speaker, world.now - world.base) {
+                let what = format!("{} must see that {} is gone, model {model:?}", node.name, publisher.name);
+                return Err(runner.failure(what));
             }
         }
     }
@@ -197,7 +256,7 @@ pub fn soak(runner: &mut Runner, seed: u64, seconds: u64) -> Result<Outcome, Fai
     let mut restart_in = None;
     for second in 0..seconds {
         let people: Vec<usize> = model.people.keys().copied().collect();
-        if !model.relay_dead {
+        if model.relay_dead.is_none() {
             if people.len() < 2 || (people.len() < PEOPLE && rng.chance(0.5)) {
                 join(&mut runner.world, &mut model, &mut rng);
             } else {
@@ -210,16 +269,16 @@ pub fn soak(runner: &mut Runner, seed: u64, seconds: u64) -> Result<Outcome, Fai
                 }
             }
         }
-        if second % 97 == 96 && !model.relay_dead {
+        if second % 97 == 96 && model.relay_dead.is_none() {
             runner.world.kill(End::Relay);
-            model.relay_dead = true;
+            (model.relay_dead, model.relay_died) = (Some(runner.world.now - runner.world.base), true);
             restart_in = Some(rng.between(2, 12));
         }
         if let Some(left) = restart_in {
             restart_in = Some(left - 1).filter(|left| *left > 0);
             if restart_in.is_none() {
                 runner.world.restart_relay();
-                model.relay_dead = false;
+                model.relay_dead = None;
             }
         }
         let people: Vec<usize> = model.people.keys().copied().collect();
@@ -230,12 +289,12 @@ pub fn soak(runner: &mut Runner, seed: u64, seconds: u64) -> Result<Outcome, Fai
         runner.pass(Duration::from_secs(1));
         runner.verdict()?;
     }
-    if model.relay_dead {
+    if model.relay_dead.is_some() {
         runner.world.restart_relay();
-        model.relay_dead = false;
+        model.relay_dead = None;
     }
     runner.pass(REST * 2);
     runner.verdict()?;
-    compare(runner, &model)?;
+    compare(runner, &mut model)?;
     Ok(runner.outcome())
 }

@@ -337,6 +337,8 @@ impl Dialog {
         let failed = match &mut self.state {
             State::Offered { offer, resend_at, sent } if *resend_at <= now => {
                 if *sent >= MAX_OFFERS {
+                    // Until the leg is built anew the other end may still offer, which our open offer would forbid.
+                    self.outputs.push_back(DialogOutput::Rollback);
                     DialogError::NoAnswer(offer.generation)
                 } else {
                     self.outputs.push_back(DialogOutput::SendDescription(offer.clone()));

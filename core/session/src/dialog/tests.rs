@@ -129,7 +129,7 @@ fn a_lost_answer_is_had_by_repeating_the_offer() {
 }
 
 #[test]
-fn an_offer_nobody_answers_fails_in_the_end() {
+fn an_offer_nobody_answers_fails_in_the_end_and_is_taken_back() {
     let mut a = Side::new(Role::Offerer, "a");
     a.dialog.handle_negotiate(Instant::now(), false);
     a.drain(Instant::now());
@@ -138,7 +138,7 @@ fn an_offer_nobody_answers_fails_in_the_end() {
         a.dialog.handle_timeout(at);
         a.drain(at);
     }
-    assert_eq!(a.failed, Some(DialogError::NoAnswer(1)));
+    assert_eq!((a.failed, a.signalling), (Some(DialogError::NoAnswer(1)), "stable"));
     assert_eq!(a.sent.len(), MAX_OFFERS as usize);
 }
 

@@ -65,6 +65,12 @@ impl HeartbeatWatch {
         self.last.map(|last| last + silence)
     }
 
+    /// When the last one came.
+    #[must_use]
+    pub fn heard_at(&self) -> Option<Instant> {
+        self.last
+    }
+
     /// Three heartbeats are missing.
     #[must_use]
     pub fn is_suspect(&self) -> bool {

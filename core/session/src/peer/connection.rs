@@ -6,6 +6,7 @@ use segue_model::ParticipantId;
 use segue_wire::proto::signal_body::Body;
 use segue_wire::proto::{self, ErrorCode, LeaveReason, client_frame};
 
+use super::legs::Leg;
 use super::signals::Carriers;
 use super::{CarrierState, Command, ConnectionState, LegKey, PeerEvent, PeerMachine, convert};
 use crate::carrier::ClientCarrier;
@@ -112,14 +113,14 @@ impl Connection {
         wait - wait.mul_f64((mixed >> 40) as f64 / f64::from(1u32 << 24) / 4.0)
     }
 
-    fn timeouts(&self) -> [Option<Instant>; 6] {
+    /// All but the window, which is looked at again after it is over.
+    fn timeouts(&self) -> [Option<Instant>; 5] {
         let attempt = self.attempt_at.filter(|_| self.awaits_answer()).map(|at| at + ANSWER_PATIENCE);
         let first = self.began_at.map(|at| at + FIRST_JOIN_PATIENCE);
-        let window = self.lost_at.filter(|_| self.session != Session::None).map(|at| at + self.resume_window);
         let retry = if let Link::Waiting(at) = self.link { Some(at) } else { None };
         let silence = self.heard_at.filter(|_| self.session == Session::Live).map(|at| at + SILENCE);
         let ping = self.ping_at.filter(|_| self.session == Session::Live);
-        [attempt, first, window, retry, silence.into_iter().chain(ping).min(), self.carrier.poll_timeout()]
+        [attempt, first, retry, silence.into_iter().chain(ping).min(), self.carrier.poll_timeout()]
     }
 
     fn awaits_answer(&self) -> bool {
@@ -399,10 +400,12 @@ impl PeerMachine {
         let lost_at = self.connection.lost_at.unwrap_or(now);
         let mut gone = Vec::new();
         for (id, remote) in &mut self.remotes {
-            let reachable = self.legs.get(&LegKey::Peer(*id)).is_some_and(|leg| leg.signal_open);
-            if reachable {
+            let leg = self.legs.get(&LegKey::Peer(*id));
+            // A channel that is open over a silent path reaches nobody.
+            let heard_at = leg.and_then(Leg::heard_at).unwrap_or(lost_at);
+            if leg.is_some_and(|leg| leg.signal_open && leg.is_heard()) {
                 remote.unreachable_since = None;
-            } else if *remote.unreachable_since.get_or_insert(lost_at) + window <= now {
+            } else if *remote.unreachable_since.get_or_insert(heard_at.max(lost_at)) + window <= now {
                 gone.push(*id);
             }
         }

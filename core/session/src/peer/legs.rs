@@ -78,7 +78,17 @@ pub(super) struct Leg {
 
 impl Leg {
     fn is_up(&self) -> bool {
-        self.link == LinkState::Up && !self.watch.is_suspect() && !self.unheard
+        self.is_heard() && !self.unheard
+    }
+
+    /// Up as a transport, and not silent. Those who send no heartbeats are taken at their transport's word.
+    pub(super) fn is_heard(&self) -> bool {
+        self.link == LinkState::Up && !self.watch.is_suspect()
+    }
+
+    /// When something last came, where heartbeats do.
+    pub(super) fn heard_at(&self) -> Option<Instant> {
+        self.watch.heard_at()
     }
 }
 
@@ -273,8 +283,12 @@ impl PeerMachine {
             }
             let Some(leg) = self.legs.get_mut(&key) else { continue };
             let Some((_, repair)) = leg.repair.filter(|(at, _)| *at <= now) else { continue };
-            if !matches!(key, LegKey::Peer(_)) && !live {
-                // Nobody to answer: the relay is sought first.
+            // Nobody to answer: the relay is sought first. Word of a new transport would have to go by the one it replaces.
+            let unanswered = match key {
+                LegKey::Peer(_) => repair == Repair::Rebuild && leg.signal_open,
+                LegKey::RelayPublisher | LegKey::RelaySubscriber => true,
+            };
+            if unanswered && !live {
                 leg.repair = Some((now + REBUILD_FIRST, repair));
             } else if leg.is_up() {
                 leg.repair = None;

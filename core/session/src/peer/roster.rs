@@ -112,9 +112,11 @@ impl PeerMachine {
         }
         match self.remotes.get_mut(&id) {
             Some(known) if is_same(&known.info, wire) => {
-                if known.absent_since.take().is_some() {
-                    // The relay could not take our word on this edge before.
+                let returns = known.absent_since.take().is_some();
+                if returns {
+                    // The relay could not take our word on this edge before, nor pass on how we hear it.
                     known.out.tell_relay();
+                    self.tell_relay_heard(now, id);
                 }
                 self.update_tracks(id, wire);
                 return;

@@ -7,6 +7,7 @@ use segue_model::{ParticipantId, Path, TrackKind};
 use segue_wire::proto::signal_body::Body;
 use segue_wire::proto::{self, LeaveReason, client_frame};
 
+use super::legs::Leg;
 use super::roster::MAX_DIRECT_ROOM;
 use super::{Command, LegKey, PeerEvent, PeerMachine, convert};
 use crate::handover::{EdgeMessage, MAX_RAISE, WatchedTrack};
@@ -35,7 +36,9 @@ impl PeerMachine {
             Some(to) => vec![to].into_iter().filter(|to| open(&LegKey::Peer(*to))).collect(),
             None => self.remotes.keys().copied().filter(|to| open(&LegKey::Peer(*to))).collect(),
         };
-        let reached = if to.is_some() { !direct.is_empty() } else { direct.len() == self.remotes.len() };
+        // What goes by a silent path may never arrive: it does not count.
+        let heard = |to: &&ParticipantId| self.legs.get(&LegKey::Peer(**to)).is_some_and(Leg::is_heard);
+        let reached = direct.iter().filter(heard).count() >= if to.is_some() { 1 } else { self.remotes.len() };
         for to in direct {
             self.commands.push_back(Command::SendPeer { to, signal: signal.clone() });
         }

@@ -20,7 +20,6 @@ const GIVE_UP: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 struct Side {
     owner: End,
-    towards: End,
     /// The other end, once connected.
     remote: Option<Session>,
     /// Both ends' restarts when it was connected.
@@ -44,10 +43,9 @@ pub(super) struct Links {
 }
 
 impl Links {
-    pub(super) fn open(&mut self, session: Session, owner: End, towards: End) {
+    pub(super) fn open(&mut self, session: Session, owner: End) {
         let side = Side {
             owner,
-            towards,
             remote: None,
             credentials: (0, 0),
             addresses: (0, 0),
@@ -96,7 +94,7 @@ impl Links {
     pub(super) fn route(&mut self, session: Session, now: Instant) -> Option<(End, End, Session)> {
         let side = self.sides.get(&session)?;
         let remote = side.remote?;
-        let (from, to) = (side.owner, side.towards);
+        let (from, to) = (side.owner, self.owner(remote)?);
         if side.addresses != (self.address(from), self.address(to)) {
             return None;
         }
@@ -107,7 +105,7 @@ impl Links {
         });
         let side = self.sides.get_mut(&session)?;
         side.last_out = Some(now);
-        (!closed && self.sides.contains_key(&remote)).then_some((from, to, remote))
+        (!closed).then_some((from, to, remote))
     }
 
     fn pair(&self, a: Session, b: Session) -> Option<(End, End)> {

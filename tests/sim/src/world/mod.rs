@@ -461,19 +461,12 @@ impl World {
             Effect::Disconnect => self.disconnect(at),
             Effect::Server(frame) => self.send_up(at, frame),
             Effect::Signal { to, signal } => self.send_signal(at, to, &signal),
-            Effect::Opened { leg, session } => self.links.open(session, End::Host(at), self.peer_of(leg)),
+            Effect::Opened { session } => self.links.open(session, End::Host(at)),
             Effect::Closed { session } => self.close_session(session),
             Effect::Negotiated { leg } => self.negotiated(at, leg),
             Effect::Later { session, event, after, .. } => {
                 self.queue.push(self.now + after, Happening::Leg(at, session, event));
             }
-        }
-    }
-
-    fn peer_of(&self, leg: LegKey) -> End {
-        match leg {
-            LegKey::Peer(id) => self.node_of(id).map_or(End::Relay, End::Host),
-            LegKey::RelayPublisher | LegKey::RelaySubscriber => End::Relay,
         }
     }
 
@@ -487,16 +480,7 @@ impl World {
                 self.send_media(session, packet, owner);
             }
             relay::Effect::Rtcp { session, bytes, .. } => self.send_control(session, bytes),
-            relay::Effect::Opened { participant, session, .. } => {
-                // The participant itself may not know yet who it is.
-                let conn = self.relay.connection_of(participant);
-                let node = conn.and_then(|conn| self.connections.get(&conn)).map(|connection| connection.node);
-                let Some(to) = node.or_else(|| self.node_of(participant)) else {
-                    let what = format!("nobody knows where {participant} is");
-                    return self.oracle.fail(self.now, what);
-                };
-                self.links.open(session, End::Relay, End::Host(to));
-            }
+            relay::Effect::Opened { session } => self.links.open(session, End::Relay),
             relay::Effect::Closed { session } => self.close_session(session),
             relay::Effect::Negotiated { session } => self.relay_negotiated(session),
         }

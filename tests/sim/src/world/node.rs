@@ -48,7 +48,6 @@ pub enum Effect {
         bytes: Bytes,
     },
     Opened {
-        leg: LegKey,
         session: Session,
     },
     Closed {
@@ -173,6 +172,7 @@ impl Node {
     }
 
     pub fn set_muted(&mut self, now: Instant, source: TrackSource, muted: bool) {
+        self.pending.values_mut().filter(|spec| spec.source == source).for_each(|spec| spec.muted = muted);
         let tracks: Vec<_> =
             self.publications.iter().filter(|(_, found)| found.spec.source == source).map(|(id, _)| *id).collect();
         for track in tracks {
@@ -471,7 +471,7 @@ impl Node {
                 }
             }
         }
-        self.effects.push(Effect::Opened { leg: key, session });
+        self.effects.push(Effect::Opened { session });
     }
 
     fn close_leg(&mut self, key: LegKey) {
@@ -534,6 +534,9 @@ impl Node {
             }
             PeerEvent::Published { request, track } => {
                 let Some(spec) = self.pending.remove(&request) else { return };
+                if spec.muted != track.muted {
+                    self.machine.set_muted(now, track.id, spec.muted);
+                }
                 let seed = self.rng.next();
                 self.publications.insert(track.id, Publication::new(now, spec, track.id, seed));
             }

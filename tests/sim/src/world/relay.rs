@@ -51,8 +51,6 @@ pub enum Effect {
         bytes: Bytes,
     },
     Opened {
-        participant: ParticipantId,
-        direction: Direction,
         session: Session,
     },
     Closed {
@@ -148,11 +146,6 @@ impl Relay {
             failures: Vec::new(),
             next_check: now + Duration::from_secs(1),
         }
-    }
-
-    /// The connection of a participant, while it has one.
-    pub fn connection_of(&self, participant: ParticipantId) -> Option<ConnId> {
-        self.seats.get(&participant)?.conn
     }
 
     /// The process dies: nothing of it is left but the words it has spoken.
@@ -586,7 +579,7 @@ impl Relay {
         self.next_session += 1;
         let session = self.next_session;
         self.sessions.insert(session, (participant, direction));
-        self.effects.push(Effect::Opened { participant, direction, session });
+        self.effects.push(Effect::Opened { session });
         Transport { session, remote: None, restarts: 0, remote_restarts: 0, up: false, heard_at: now, heartbeats: None }
     }
 

@@ -48,7 +48,7 @@ impl PeerMachine {
     }
 
     /// Somebody we can speak to now has not heard how we hear the relay.
-    pub(super) fn tell_relay_heard(&mut self, now: Instant, to: ParticipantId) {
+    pub(in crate::peer) fn tell_relay_heard(&mut self, now: Instant, to: ParticipantId) {
         let told = self.legs.get(&LegKey::RelaySubscriber).filter(|leg| leg.reported_up.is_some());
         if let Some(report) = told.map(Leg::report) {
             self.send_signal(now, Some(to), Body::LinkReport(report), Carriers::All);
