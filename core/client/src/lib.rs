@@ -50,6 +50,7 @@ pub use stats::{
 };
 pub use stream::FrameStream;
 
+pub use segue_codec::frame::FrameError;
 pub use segue_codec::{AudioFrame, Channels, FramePool, I420, Plane, VideoEncoder, VideoFrame};
 pub use segue_media::frame::{EncodedFrame, ReceivedFrame};
 pub use segue_media::packet::AudioLevel;
@@ -63,4 +64,5 @@ pub use segue_model::{
 pub mod testing {
     pub use crate::options::CandidateMap;
     pub use crate::room::Fault;
+    pub use crate::source::{open_audio, open_video};
 }

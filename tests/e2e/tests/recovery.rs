@@ -1,11 +1,13 @@
 //! Connections that break, and relays that die.
 
+use std::time::Duration;
+
 use segue::{ConnectionState, Path, RoomEvent, Topology};
 use segue_e2e::call::{
     all_edges_on, assert_pictures_in_order, assert_tracks_lasted, everybody_is, everybody_is_in,
     everybody_sees_and_hears_everybody, topology_is,
 };
-use segue_e2e::{Counting, Guest, Joining, Proxy, TestRelay};
+use segue_e2e::{Counting, Guest, Joining, Proxy, TestRelay, eventually};
 
 /// What must be the same after all.
 fn numbers(guests: &[&Guest]) -> Vec<(u32, Vec<u16>)> {
@@ -144,4 +146,50 @@ async fn a_relay_that_says_goodbye_is_found_again() {
     assert_eq!(numbers(&all), before);
     assert_nobody_left(&all);
     assert_tracks_lasted(&all);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_network_that_is_said_to_have_changed_is_sought_anew_at_once() {
+    let relay = TestRelay::start().await;
+    let ada = Guest::join_and_publish(&relay, "moving", "ada").await;
+    let bob = Guest::join_and_publish(&relay, "moving", "bob").await;
+    let all = [&ada, &bob];
+    all_edges_on(Path::Direct, &all).await;
+    everybody_sees_and_hears_everybody(&all).await;
+    let before = numbers(&all);
+    ada.room.network_changed().await.expect("in the room");
+    eventually("the connection being sought again", || {
+        let states: Vec<_> = ada.log.find(|event| match event {
+            RoomEvent::ConnectionStateChanged(state) => Some(state.clone()),
+            _ => None,
+        });
+        (!states.contains(&ConnectionState::Reconnecting)).then_some(states)
+    })
+    .await;
+    everybody_is(ConnectionState::Connected, &all).await;
+    everybody_sees_and_hears_everybody(&all).await;
+    all_edges_on(Path::Direct, &all).await;
+    assert_eq!(numbers(&all), before);
+    assert_nobody_left(&all);
+    assert_pictures_in_order(&all);
+    assert_tracks_lasted(&all);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_join_that_nobody_waits_for_leaves_nobody_behind() {
+    let relay = TestRelay::start().await;
+    let ada = Guest::join(&relay, "given-up", "ada").await;
+    for at in 0..10 {
+        let joining = Joining::new(&relay, "given-up", "bob").attempt();
+        // Given up somewhere between the first word to the relay and its answer.
+        let _ = tokio::time::timeout(Duration::from_millis(at), joining).await;
+    }
+    let bob = Guest::join(&relay, "given-up", "bob").await;
+    everybody_is_in(&[&ada, &bob]).await;
+    bob.leave().await;
+    eventually("ada being alone", || {
+        let others = ada.room.participants();
+        (!others.is_empty()).then_some(others)
+    })
+    .await;
 }

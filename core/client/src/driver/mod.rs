@@ -76,8 +76,11 @@ const START_RATE: DataRate = DataRate::kbps(1_500);
 /// What this SDK says it is.
 const CLIENT: &str = concat!("segue-rust/", env!("CARGO_PKG_VERSION"));
 
-/// Joins a room: resolves when the relay has let the participant in, or when it will not.
-pub(crate) async fn join(url: &str, token: &str, options: RoomOptions) -> Result<Arc<Shared>, Error> {
+/// What the relay says to a join.
+type JoinAnswer = oneshot::Receiver<Result<(), Error>>;
+
+/// Begins to join a room. The answer comes when the relay has let the participant in, or when it will not.
+pub(crate) fn join(url: &str, token: &str, options: RoomOptions) -> Result<(Arc<Shared>, JoinAnswer), Error> {
     let endpoint = Endpoint::parse(url, options.trust_any_certificate)?;
     let runtime = runtime::handle()?;
     let (requests_in, requests) = mpsc::channel(MAX_REQUESTS);
@@ -87,7 +90,7 @@ pub(crate) async fn join(url: &str, token: &str, options: RoomOptions) -> Result
     let (mut driver, outlets) = Driver::new(endpoint, token, options, shared.clone(), joined);
     driver.join_by = Some(clock::now() + patience);
     runtime.spawn(driver.run(outlets, requests));
-    answer.await.unwrap_or(Err(Error::Left)).map(|()| shared)
+    Ok((shared, answer))
 }
 
 /// The queues that lead into the task. Each sender is cloned into what fills it.

@@ -38,6 +38,10 @@ impl Driver {
             Request::SendLossy { to, topic, payload, reply } => {
                 let _ = reply.send(self.machine.send_lossy(now, to, &topic, payload).map_err(Error::Data));
             }
+            Request::NetworkChanged => {
+                self.drop_connection(now);
+                self.machine.handle_network_changed(now);
+            }
             Request::Stats { reply } => {
                 let _ = reply.send(self.stats(now));
             }
@@ -52,14 +56,17 @@ impl Driver {
         }
     }
 
+    /// The connection to the relay is over, as far as this side is concerned.
+    fn drop_connection(&mut self, now: Instant) {
+        if self.connection.take().is_some() {
+            self.attempt += 1;
+            self.machine.handle_carrier(now, CarrierState::Closed);
+        }
+    }
+
     fn inject(&mut self, now: Instant, fault: Fault) {
         match fault {
-            Fault::DropSignalling => {
-                if self.connection.take().is_some() {
-                    self.attempt += 1;
-                    self.machine.handle_carrier(now, CarrierState::Closed);
-                }
-            }
+            Fault::DropSignalling => self.drop_connection(now),
             Fault::CutDirect(participant) => self.cut(&[LegKey::Peer(participant)], true),
             Fault::RestoreDirect(participant) => self.cut(&[LegKey::Peer(participant)], false),
             Fault::CutRelayMedia => self.cut(&[LegKey::RelayPublisher, LegKey::RelaySubscriber], true),

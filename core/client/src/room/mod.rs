@@ -60,11 +60,15 @@ impl Room {
     ///
     /// Runs on the tokio runtime it is called on, or on one of its own where there is none.
     ///
+    /// Whoever stops to wait for it has not joined: the room is left as soon as the future is dropped.
+    ///
     /// # Errors
     /// [`Error::Url`], [`Error::Timeout`], [`Error::Refused`], [`Error::Runtime`].
     pub async fn connect(url: &str, token: &str, options: RoomOptions) -> Result<Self, Error> {
-        let shared = driver::join(url, token, options).await?;
-        Ok(Self { _guard: Arc::new(LeaveGuard(shared.clone())), shared })
+        let (shared, answer) = driver::join(url, token, options)?;
+        let room = Self { _guard: Arc::new(LeaveGuard(shared.clone())), shared };
+        answer.await.unwrap_or(Err(Error::Left))?;
+        Ok(room)
     }
 
     /// What happens from now on; the first stream also tells what happened since [`Room::connect`]. Every call makes a stream of
@@ -136,6 +140,15 @@ impl Room {
     /// As [`Room::send_data`].
     pub async fn send_data_to(&self, to: ParticipantId, topic: &str, payload: impl Into<Bytes>) -> Result<(), Error> {
         self.send_lossy(Some(to), topic, payload.into()).await
+    }
+
+    /// The network of this host changed (another Wi-Fi, from Wi-Fi to mobile): the connection to the relay is made anew and every path
+    /// sought again at once, before the loss of the old ones is noticed.
+    ///
+    /// # Errors
+    /// [`Error::Left`].
+    pub async fn network_changed(&self) -> Result<(), Error> {
+        self.shared.requests.send(Request::NetworkChanged).await.map_err(|_| Error::Left)
     }
 
     /// What the room measures about itself.

@@ -24,6 +24,7 @@ pub(crate) enum Request {
     Keyframe { track: TrackId },
     SendReliable { topic: String, payload: Bytes, reply: oneshot::Sender<Result<(), Error>> },
     SendLossy { to: Option<ParticipantId>, topic: String, payload: Bytes, reply: oneshot::Sender<Result<(), Error>> },
+    NetworkChanged,
     Stats { reply: oneshot::Sender<RoomStats> },
     HandoverReport { reply: oneshot::Sender<HandoverReport> },
     Leave { reply: oneshot::Sender<()> },

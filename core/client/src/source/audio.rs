@@ -67,6 +67,12 @@ impl AudioSource {
         true
     }
 
+    /// A publication takes what is pushed.
+    #[must_use]
+    pub fn is_published(&self) -> bool {
+        self.input.frames.is_open()
+    }
+
     /// Frames of 20 ms dropped because the encoder had no time.
     #[must_use]
     pub fn dropped(&self) -> u64 {

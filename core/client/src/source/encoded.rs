@@ -51,6 +51,12 @@ impl EncodedSource {
         self.input.frames.push(frame)
     }
 
+    /// A publication takes what is pushed.
+    #[must_use]
+    pub fn is_published(&self) -> bool {
+        self.input.frames.is_open()
+    }
+
     /// Encodings of which the next frame should be a keyframe.
     #[must_use]
     pub fn keyframe_requests(&self) -> FrameStream<EncodingId> {

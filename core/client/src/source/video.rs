@@ -131,14 +131,25 @@ impl VideoSource {
 
     /// Adds a picture captured just now. False while the source is not published.
     pub fn push(&self, picture: I420) -> bool {
+        self.push_shared(Arc::new(picture))
+    }
+
+    /// Adds a picture that others hold too, as captured just now. False while the source is not published.
+    pub fn push_shared(&self, picture: Arc<I420>) -> bool {
         let now = clock::now();
         let time = self.input.timeline.lock().unwrap_or_else(PoisonError::into_inner).stamp(now);
-        self.push_frame(VideoFrame { picture: Arc::new(picture), time })
+        self.push_frame(VideoFrame { picture, time })
     }
 
     /// Adds a picture with a capture time of the application's own: 90 kHz units from any zero, growing.
     pub fn push_frame(&self, frame: VideoFrame) -> bool {
         self.input.frames.push(frame)
+    }
+
+    /// A publication takes what is pushed.
+    #[must_use]
+    pub fn is_published(&self) -> bool {
+        self.input.frames.is_open()
     }
 
     /// Pictures dropped because the encoder had no time.

@@ -310,9 +310,14 @@ impl PeerMachine {
             return;
         }
         self.cut_off = false;
+        let moved = std::mem::take(&mut self.moved);
         let keys: Vec<_> = self.legs.keys().copied().filter(|key| *key != LegKey::RelaySubscriber).collect();
         for key in keys {
-            let lost = |leg: &Leg| leg.link == LinkState::Failed || (leg.link == LinkState::Up && leg.watch.is_suspect());
+            let lost = |leg: &Leg| match leg.link {
+                LinkState::Failed => true,
+                LinkState::Up => moved || leg.watch.is_suspect(),
+                _ => false,
+            };
             if self.legs.get(&key).is_some_and(lost) {
                 self.repair_leg(now, key, Repair::Restart);
             }

@@ -134,6 +134,8 @@ pub struct PeerMachine {
     keyframes: BTreeMap<(TrackId, EncodingId), KeyframeGate>,
     /// Nothing is heard on any leg, and the others have not been told where we are now.
     cut_off: bool,
+    /// The host says that its network changed: what still looks well is sought anew too.
+    moved: bool,
     dropped: Dropped,
 }
 
@@ -166,6 +168,7 @@ impl PeerMachine {
             data: data::Outgoing::default(),
             keyframes: BTreeMap::new(),
             cut_off: false,
+            moved: false,
             dropped: Dropped::default(),
         }
     }
@@ -248,6 +251,13 @@ impl PeerMachine {
     /// The connection to the relay changed.
     pub fn handle_carrier(&mut self, now: Instant, state: CarrierState) {
         self.handle_connection(now, state);
+        self.settle(now);
+    }
+
+    /// The host says that its network changed: every path is sought anew as soon as there is somebody to tell.
+    pub fn handle_network_changed(&mut self, now: Instant) {
+        self.cut_off = true;
+        self.moved = true;
         self.settle(now);
     }
 
