@@ -16,6 +16,8 @@ const MAY_LINK: &[(&str, &[&str])] = &[
     ("segue-forward", &["segue-model", "segue-media"]),
     ("segue", &["segue-model", "segue-wire", "segue-media", "segue-session", "segue-codec"]),
     ("segue-relay", &["segue-model", "segue-wire", "segue-media", "segue-srtp", "segue-session", "segue-forward"]),
+    ("segue-ffi", &["segue", "segue-wire"]),
+    ("segue-bindgen", &[]),
     ("segue-examples", &["segue", "segue-codec", "segue-relay"]),
     ("segue-bench", &["segue-model", "segue-media"]),
     ("segue-e2e", &["segue", "segue-model", "segue-wire", "segue-codec", "segue-relay"]),
