@@ -44,6 +44,7 @@ pub use dropped::Dropped;
 pub use event::{
     ConnectionState, Edge, EncodingInfo, ParticipantInfo, PathInfo, PeerEvent, PublishRequest, Speaker, TrackInfo,
 };
+pub use roster::MAX_DIRECT_ROOM;
 
 /// What a participant is before it joins.
 #[derive(Clone, Debug)]

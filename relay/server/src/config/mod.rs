@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use segue_session::peer::MAX_DIRECT_ROOM;
 use segue_session::room::{MAX_PARTICIPANTS, RoomConfig, TopologyConfig};
 use segue_wire::proto;
 
@@ -260,8 +261,8 @@ fn room_of(ice: IceSettings, limits: &LimitSettings, topology: &TopologySettings
 fn topology_of(settings: &TopologySettings) -> Result<TopologyConfig, ConfigError> {
     let defaults = TopologyConfig::default();
     Ok(TopologyConfig {
-        mesh_max: at_least_one("topology.mesh_max", settings.mesh_max.unwrap_or(defaults.mesh_max))?,
-        mesh_max_audio: at_least_one("topology.mesh_max_audio", settings.mesh_max_audio.unwrap_or(defaults.mesh_max_audio))?,
+        mesh_max: mesh("topology.mesh_max", settings.mesh_max.unwrap_or(defaults.mesh_max))?,
+        mesh_max_audio: mesh("topology.mesh_max_audio", settings.mesh_max_audio.unwrap_or(defaults.mesh_max_audio))?,
         down_hold: seconds("topology.down_hold_seconds", settings.down_hold_seconds, defaults.down_hold)?,
         handover_interval: seconds(
             "topology.handover_interval_seconds",
@@ -279,6 +280,15 @@ fn connections(value: usize) -> Result<usize, ConfigError> {
         Ok(value)
     } else {
         Err(ConfigError::Range { key: "http.max_connections", rule: "between 1 and 1000000" })
+    }
+}
+
+/// Clients keep direct legs in rooms of up to [`MAX_DIRECT_ROOM`]: a mesh of more would leave its members without any path.
+fn mesh(key: &'static str, value: usize) -> Result<usize, ConfigError> {
+    if (1..=MAX_DIRECT_ROOM).contains(&value) {
+        Ok(value)
+    } else {
+        Err(ConfigError::Range { key, rule: "between 1 and 8: clients keep direct legs in rooms of up to 8 participants" })
     }
 }
 
@@ -358,6 +368,14 @@ mod tests {
         assert_eq!(refused("[limits]\nparticipants = 5000"), "limits.participants must be at most 512");
         assert!(refused("[http]\nmax_connections = 9000000000").contains("http.max_connections"));
         assert!(refused("[media]\nport = 65535\nshards = 2").contains("media.port"));
+        for key in ["mesh_max", "mesh_max_audio"] {
+            let refused = refused(&format!("[topology]\n{key} = 9"));
+            assert_eq!(
+                refused,
+                format!("topology.{key} must be between 1 and 8: clients keep direct legs in rooms of up to 8 participants")
+            );
+        }
+        assert_eq!(MAX_DIRECT_ROOM, 8);
         assert!(refused("[limits]\nresume_seconds = -1.0").contains("limits.resume_seconds"));
         assert!(refused("[tls]\nmode = \"files\"").contains("tls.certificate"));
         assert!(toml::from_str::<Settings>("[http]\nlistne = \"x\"").is_err());

@@ -112,9 +112,9 @@ table! {
 table! {
     /// When a room moves between mesh and relay.
     TopologySettings {
-        /// Most participants of a mesh with video [default: 4]
+        /// Most participants of a mesh with video, at most 8 [default: 4]
         mesh_max: usize = "mesh-max", "SEGUE_MESH_MAX";
-        /// Most participants of a mesh without video [default: 8]
+        /// Most participants of a mesh without video, at most 8 [default: 8]
         mesh_max_audio: usize = "mesh-max-audio", "SEGUE_MESH_MAX_AUDIO";
         /// Seconds a room must have been small before it goes back to a mesh [default: 10]
         down_hold_seconds: f64 = "down-hold-seconds", "SEGUE_DOWN_HOLD_SECONDS";
