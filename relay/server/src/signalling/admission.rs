@@ -15,8 +15,8 @@ const PROTOCOL: u32 = 1;
 /// Length of an Ed25519 public key.
 const DEVICE_KEY_LEN: usize = 32;
 
-/// Random bytes in the identity of a guest.
-const GUEST_BYTES: usize = 6;
+/// Bytes in the identity of a guest: too many for somebody else to find a device key that gives the same.
+const GUEST_BYTES: usize = 12;
 
 /// Why a Join is not granted.
 #[derive(Debug, thiserror::Error)]
@@ -78,7 +78,7 @@ pub(super) fn check(
         other => return Err(JoinError::DeviceKey(other)),
     };
     let policy = join.policy();
-    let identity = if claims.sub.is_empty() { guest(random)? } else { claims.sub };
+    let identity = if claims.sub.is_empty() { guest(random, &peer_id)? } else { claims.sub };
     let first = |choices: [&str; 3]| choices.into_iter().find(|choice| !choice.is_empty()).unwrap_or_default().to_owned();
     let request = JoinRequest {
         name: first([&join.name, &claims.name, &identity]),
@@ -94,9 +94,13 @@ pub(super) fn check(
     Ok((claims.room, request))
 }
 
-/// An identity for somebody whose token names none.
-fn guest(random: &SystemRandom) -> Result<String, JoinError> {
+/// An identity for somebody whose token names none: that of the device, so that it is the same person after the relay was started anew, or
+/// any where there is no device key. Others learn no more than the hash of the key, and so cannot come as this one.
+fn guest(random: &SystemRandom, peer_id: &[u8]) -> Result<String, JoinError> {
     let mut bytes = [0; GUEST_BYTES];
-    random.fill(&mut bytes).map_err(|_| JoinError::Ours)?;
+    match peer_id.get(..GUEST_BYTES) {
+        Some(device) => bytes.copy_from_slice(device),
+        None => random.fill(&mut bytes).map_err(|_| JoinError::Ours)?,
+    }
     Ok(format!("guest-{}", URL_SAFE_NO_PAD.encode(bytes)))
 }
