@@ -72,10 +72,16 @@
     return out.stream.getAudioTracks();
   }
 
+  // All that devices ever gave to the page.
+  const captured = [];
+
   if (navigator.mediaDevices && window.segueCast) {
     const { source, frequency } = window.segueCast;
-    navigator.mediaDevices.getUserMedia = async ({ video, audio }) =>
-      new MediaStream([...(video ? camera(source) : []), ...(audio ? microphone(frequency) : [])]);
+    navigator.mediaDevices.getUserMedia = async ({ video, audio }) => {
+      const tracks = [...(video ? camera(source) : []), ...(audio ? microphone(frequency) : [])];
+      captured.push(...tracks);
+      return new MediaStream(tracks);
+    };
   }
 
   // A screen to share: the page may change its mind about it like about a real one.
@@ -165,12 +171,13 @@
     return seen;
   }
 
-  // Whether everybody of `expected` (participant id -> { source, tone, path }) has been seen moving and heard since `forget`.
+  // Whether everybody of `expected` (participant id -> { source, tone, path }) has been seen moving and heard since `forget`; without
+  // `tone`: seen only.
   function perceives(expected) {
     const now = perceive();
     return Object.entries(expected).every(([id, { source, tone, path }]) => {
       const got = now[id];
-      if (!got || got.source !== source || Math.abs(got.tone - tone) > NEAR_HZ) return false;
+      if (!got || got.source !== source || (tone && Math.abs(got.tone - tone) > NEAR_HZ)) return false;
       return got.frame - got.first >= FRAMES && (!path || got.path === path);
     });
   }
@@ -319,5 +326,5 @@
   }
 
   const forget = () => ((seen = {}), true);
-  window.segueTest = { join, say, heard, perceives, describe, forget, watch, gaps };
+  window.segueTest = { captured, join, say, heard, perceives, describe, forget, watch, gaps };
 })();

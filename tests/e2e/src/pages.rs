@@ -175,6 +175,27 @@ impl<'b> Call<'b> {
         assert_eq!([0, 1].map(heard), [0, 1].map(said));
     }
 
+    /// Data that may be lost comes from the page to everybody and from the SDK to the page, sooner or later.
+    ///
+    /// # Panics
+    /// Where it does not happen in time, with all there is to know.
+    pub async fn lossy_data_goes_both_ways(&self) {
+        let [ada, bob] = &self.tabs;
+        let noting = "window.lossy = new Set(); \
+            segue.addEventListener('lossy', ({ detail }) => lossy.add(new TextDecoder().decode(detail.bytes))), true";
+        bob.evaluate(noting).await;
+        let heard = || self.guest.log.messages("word", Reliability::Lossy).contains(&b"ada".to_vec().into());
+        for _ in 0..PATIENCE.as_millis() / CHAT_PAUSE.as_millis() {
+            ada.evaluate("segue.sendLossy('word', new TextEncoder().encode('ada'))").await;
+            self.guest.room.send_data("word", "cyd", Reliability::Lossy).await.expect("taken");
+            tokio::time::sleep(CHAT_PAUSE).await;
+            if heard() && bob.evaluate("lossy.has('ada') && lossy.has('cyd')").await == true {
+                return;
+            }
+        }
+        self.fail("data that may be lost never came").await;
+    }
+
     /// Nobody's page has anything to complain about.
     ///
     /// # Panics

@@ -1,6 +1,6 @@
 // A direct connection to one participant: its media both ways, and the second carrier of signalling.
 
-import { Negotiation } from './negotiation.js';
+import { Negotiation, sessionOf } from './negotiation.js';
 import { Senders } from './senders.js';
 import { Kind, Link } from './wire.js';
 
@@ -11,14 +11,16 @@ export class DirectLeg extends EventTarget {
   #senders;
   #mids = new Map();
 
-  // The impolite side makes the first offer. `send(name, value)` carries a signal to the peer.
-  constructor({ iceServers, polite, send }) {
+  // `starts`: the first offer is ours; `generation`: of our last offer on the leg before this one. `send(name, value)` carries a signal to
+  // the peer.
+  constructor({ iceServers, polite, starts, generation, send }) {
     super();
     this.negotiation = new Negotiation({
       iceServers,
       polite,
       offers: true,
-      starts: !polite,
+      starts,
+      generation,
       channels: true,
       send: {
         description: (description) => send('description', { ...description, tracks: this.#senders.tracks() }),
@@ -49,8 +51,18 @@ export class DirectLeg extends EventTarget {
     this.#senders.remove(trackId);
   }
 
+  replaceMedia(trackId, media) {
+    return this.#senders.replace(trackId, media);
+  }
+
   setActive(active) {
     this.#senders.setActive(active);
+  }
+
+  // Whether something that came belongs to another transport than the one this leg has met.
+  isOfAnother({ sdp }) {
+    const met = this.negotiation.remoteSession;
+    return met !== null && sessionOf(sdp) !== met;
   }
 
   async handleDescription(description) {

@@ -60,6 +60,11 @@ export class OutgoingEdge {
     this.#room.signal(this.#peer, 'edge_prepare', { epoch, path, tracks: this.#room.activeTrackIds() });
   }
 
+  // The relay of a new session knows nothing of this edge.
+  tellRelay() {
+    this.#room.tellRelayPath(this.#peer, this.#pending ? Path.BOTH : this.path, this.reason);
+  }
+
   handleReady({ path }) {
     if (this.#pending?.path === path) this.#switch(path, this.#room.topologyReason);
   }

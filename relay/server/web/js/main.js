@@ -68,7 +68,7 @@ async function join() {
     return;
   }
   enter(room);
-  for (const track of media) await publish(track);
+  for (const track of media) call?.room === room ? await publish(track) : track.stop();
 }
 
 function enter(room) {
@@ -88,7 +88,7 @@ function enter(room) {
 function leave(notice) {
   const { room, tiles, timer } = call;
   call = null;
-  for (const { media } of room.tracks.values()) media.stop();
+  for (const { media } of room.tracks.values()) media?.stop();
   room.leave();
   clearInterval(timer);
   tiles?.close();
@@ -110,7 +110,7 @@ async function capture(camera, microphone) {
     return stream.getTracks();
   } catch (error) {
     if (camera && microphone) return [...(await capture(true, false)), ...(await capture(false, true))];
-    toast(`no ${camera ? 'camera' : 'microphone'} (${error.message}): you join without`);
+    toast(`no ${camera ? 'camera' : 'microphone'} (${error.message}): the call goes on without`);
     return [];
   }
 }
@@ -131,7 +131,8 @@ async function publish(media) {
   };
   try {
     const track = await call.room.publish(media, about);
-    call.tracks[video ? 'video' : 'audio'] = track.id;
+    call.tracks[media.kind] = track.id;
+    watch(media);
   } catch (error) {
     // Whoever may only watch stays and watches.
     media.stop();
@@ -141,7 +142,7 @@ async function publish(media) {
 
 function stopSharing() {
   const { room, tracks } = call;
-  room.tracks.get(tracks.screen)?.media.stop();
+  room.tracks.get(tracks.screen)?.media?.stop();
   room.unpublish(tracks.screen);
   tracks.screen = null;
   redraw();
@@ -164,11 +165,46 @@ async function toggleShare() {
   redraw();
 }
 
-function toggleMuted(which) {
+// A device that goes by itself, or is taken from the page, is off.
+function watch(media) {
+  media.onended = () => call?.room.tracks.get(call.tracks[media.kind])?.media === media && turnOff(media.kind);
+}
+
+function turnOff(kind) {
   const { room, tracks } = call;
-  const entry = room.tracks.get(tracks[which]);
-  if (!entry) return toast(`you joined without a ${which === 'audio' ? 'microphone' : 'camera'}`);
-  room.setMuted(tracks[which], !entry.track.muted);
+  const { media } = room.tracks.get(tracks[kind]);
+  room.setMuted(tracks[kind], true);
+  // The light of a camera that is off must be off.
+  media.stop();
+  room.replaceMedia(tracks[kind], null);
+}
+
+async function turnOn(kind) {
+  const { room, tracks } = call;
+  const [media] = await capture(kind === 'video', kind === 'audio');
+  if (!media) return;
+  if (call?.room !== room) return media.stop();
+  // Whoever came without one has nothing to turn on yet.
+  if (!room.tracks.has(tracks[kind])) return publish(media);
+  watch(media);
+  await room.replaceMedia(tracks[kind], media);
+  room.setMuted(tracks[kind], false);
+}
+
+async function toggle(kind) {
+  const { room, tracks } = call;
+  const entry = room.tracks.get(tracks[kind]);
+  const button = element(`mute-${kind}`);
+  if (entry?.media && kind === 'audio') return room.setMuted(tracks[kind], !entry.track.muted);
+  if (entry?.media) return turnOff(kind);
+  // Devices take their time.
+  button.disabled = true;
+  try {
+    await turnOn(kind);
+  } finally {
+    button.disabled = false;
+    if (call) redraw();
+  }
 }
 
 // ---------------------------------------------------------------------------------------------------------- what we show
@@ -179,7 +215,7 @@ function listen(room) {
   on('changed', redraw);
   on('topology', ({ from, to, reason }) => toast(`${from.toLowerCase()} → ${to.toLowerCase()}: ${reason}`));
   on('error', ({ message }) => toast(message));
-  on('goodbye', ({ message, retry_after_ms: retry }) => (retry ? toast(message) : leave(message || 'the call ended')));
+  on('goodbye', ({ message, comesBack }) => (comesBack ? toast(message) : leave(message || 'the call ended')));
   on('closed', leave);
   on('data', ({ topic, from, bytes }) => topic === 'chat' && said(from, new TextDecoder().decode(bytes)));
   on('speakers', (speakers) => call.tiles.speaking(new Set(speakers.map(({ participant }) => participant))));
@@ -204,7 +240,7 @@ function redraw() {
   element('topology').className = `badge ${room.topology.toLowerCase()}`;
   element('state').textContent = room.state === 'connected' ? `${room.participants.size + 1} here` : `${room.state}…`;
   for (const [which, on, off] of [['audio', 'Mute', 'Unmute'], ['video', 'Stop camera', 'Start camera']]) {
-    label(`mute-${which}`, on, off, Boolean(room.tracks.get(tracks[which])?.track.muted));
+    label(`mute-${which}`, on, off, room.tracks.get(tracks[which])?.track.muted ?? true);
   }
   label('share', 'Share screen', 'Stop sharing', Boolean(tracks.screen));
 }
@@ -266,8 +302,7 @@ async function copyLink() {
 }
 
 function wireButtons() {
-  element('mute-audio').onclick = () => toggleMuted('audio');
-  element('mute-video').onclick = () => toggleMuted('video');
+  for (const kind of ['audio', 'video']) element(`mute-${kind}`).onclick = () => toggle(kind).catch((error) => toast(error.message));
   // Whoever closes the browser's own dialogue does not want to hear of it.
   element('share').onclick = () => toggleShare().catch((error) => error.name !== 'NotAllowedError' && toast(error.message));
   element('toggle-side').onclick = () => {

@@ -8,6 +8,8 @@ const ANSWER_MS = 2_000;
 const MAX_REPEATS = 4;
 
 export class Negotiation {
+  // Session id of the transport on the other side, once met: another one means another transport.
+  remoteSession = null;
   #polite;
   #starts;
   #send;
@@ -22,10 +24,12 @@ export class Negotiation {
 
   // `send.description({kind, sdp, generation})` and `send.candidate(candidate)` carry to the other side. `starts`: the first offer is
   // ours. Two first offers must not cross: Chromium refuses the data channels for good once it has taken back the offer that named them.
-  constructor({ iceServers, polite, offers, starts, channels, send }) {
+  // `generation`: of the last offer of the transport before this one, whose counting goes on.
+  constructor({ iceServers, polite, offers, starts, channels, generation = 0, send }) {
     this.pc = new RTCPeerConnection({ iceServers, bundlePolicy: 'max-bundle' });
     this.#polite = polite;
     this.#starts = starts;
+    this.#generation = generation;
     this.#send = send;
     if (channels) {
       this.signal = this.pc.createDataChannel(SIGNAL_CHANNEL.label, SIGNAL_CHANNEL.options);
@@ -35,6 +39,10 @@ export class Negotiation {
     this.pc.onicecandidate = ({ candidate }) => {
       if (candidate) this.#send.candidate(candidateToWire(candidate));
     };
+  }
+
+  get generation() {
+    return this.#generation;
   }
 
   async #offer() {
@@ -77,6 +85,7 @@ export class Negotiation {
     if (!offer && (this.pc.signalingState !== 'have-local-offer' || generation !== this.#generation)) return false;
     if (offer) this.#theirs = generation;
     await this.pc.setRemoteDescription({ type: offer ? 'offer' : 'answer', sdp });
+    this.remoteSession ??= sessionOf(sdp);
     for (const candidate of this.#held.splice(0)) await this.#add(candidate);
     if (offer) {
       await this.pc.setLocalDescription();
@@ -108,6 +117,11 @@ export class Negotiation {
   close() {
     this.pc.close();
   }
+}
+
+// RFC 8866 section 5.2: the second word of the origin.
+export function sessionOf(sdp) {
+  return /^o=\S+ (\S+)/m.exec(sdp)?.[1] ?? null;
 }
 
 function candidateToWire(candidate) {

@@ -62,12 +62,22 @@ export class PublisherLeg extends RelayLeg {
     this.#senders.remove(trackId);
   }
 
+  replaceMedia(trackId, media) {
+    return this.#senders.replace(trackId, media);
+  }
+
   setActive(active) {
     this.#senders.setActive(active);
   }
 
   tracks() {
     return this.#senders.tracks();
+  }
+
+  // The channels of this transport serve both directions.
+  sendLossy(data) {
+    const { lossy } = this.negotiation;
+    if (lossy.readyState === 'open') lossy.send(JSON.stringify(data));
   }
 }
 

@@ -20,10 +20,10 @@ export class Senders {
     pc.addEventListener('signalingstatechange', () => this.#settleAll());
   }
 
-  // `encodings`: what each encoding of the track is to be like.
+  // `encodings`: what each encoding of the track is to be like. `media`: null while its device is off.
   add(track, media, encodings) {
     const sendEncodings = encodings.map((encoding) => ({ ...encoding, active: this.#active }));
-    const transceiver = this.#pc.addTransceiver(media, { direction: 'sendonly', sendEncodings });
+    const transceiver = this.#pc.addTransceiver(media ?? track.kind.toLowerCase(), { direction: 'sendonly', sendEncodings });
     if (track.kind === Kind.VIDEO) preferH264(transceiver);
     this.#transceivers.set(track.id, transceiver);
   }
@@ -32,6 +32,11 @@ export class Senders {
     const transceiver = this.#transceivers.get(trackId);
     this.#transceivers.delete(trackId);
     transceiver?.stop();
+  }
+
+  // Another device, or null for none: nothing is negotiated anew.
+  replace(trackId, media) {
+    return this.#transceivers.get(trackId)?.sender.replaceTrack(media);
   }
 
   setActive(active) {

@@ -11,7 +11,7 @@ export const Source = { MICROPHONE: 'MICROPHONE', CAMERA: 'CAMERA', SCREEN: 'SCR
 export const Path = { DIRECT: 'DIRECT', RELAYED: 'RELAYED', BOTH: 'BOTH' };
 export const Topology = { MESH: 'MESH', MIXED: 'MIXED', RELAYED: 'RELAYED' };
 export const Link = { CONNECTING: 'CONNECTING', UP: 'UP', FAILED: 'FAILED', CLOSED: 'CLOSED' };
-export const Leave = { LEFT: 'LEFT' };
+export const Leave = { LEFT: 'LEFT', REFUSED: 'REFUSED' };
 
 // Data channels are agreed beforehand (core/ARCHITECTURE.md, "Legs and transports").
 export const SIGNAL_CHANNEL = { label: 'signal', options: { negotiated: true, id: 0 } };
