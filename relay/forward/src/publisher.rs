@@ -181,7 +181,7 @@ impl Publisher {
             let origin = parsed.origin.ok_or(DropReason::UnknownStream)?;
             (origin.source, origin.layer.encoding)
         } else {
-            self.bound(parsed).ok_or(DropReason::UnknownStream)?
+            self.bound(parsed, tracks).ok_or(DropReason::UnknownStream)?
         };
         if tracks.kind(track) != Some(parsed.kind.kind) {
             return Err(DropReason::OriginNotOwned);
@@ -276,15 +276,20 @@ impl Publisher {
         matching.max_by_key(|(_, stream)| stream.last_at).map(|(index, _)| index)
     }
 
-    /// The track and encoding the session description ties a packet to.
-    fn bound(&self, parsed: &Parsed<'_>) -> Option<(TrackId, EncodingId)> {
+    /// The track and encoding the session description ties a packet to: by its SSRC, by its labels, or by its payload type where that
+    /// belongs to one section only (RFC 9143 section 9.2).
+    fn bound(&self, parsed: &Parsed<'_>, tracks: &Tracks<'_>) -> Option<(TrackId, EncodingId)> {
         let ssrc = Some(parsed.view.ssrc());
         let label = |id: Option<u8>| id.and_then(|id| parsed.view.extension(id)).and_then(Label::from_bytes);
         let mid = label(self.leg.extensions.mid);
         let rid = label(if parsed.kind.rtx { self.leg.extensions.repaired_rid } else { self.leg.extensions.rid });
         let declared = |binding: &&Binding| if parsed.kind.rtx { binding.rtx_ssrc == ssrc } else { binding.ssrc == ssrc };
         let labelled = |binding: &&Binding| mid.is_some() && binding.mid == mid && binding.rid == rid;
-        let found = self.bindings.iter().find(declared).or_else(|| self.bindings.iter().find(labelled))?;
+        let known = self.bindings.iter().find(declared).or_else(|| self.bindings.iter().find(labelled));
+        let found = known.or_else(|| {
+            let mut alike = self.bindings.iter().filter(|binding| tracks.kind(binding.track) == Some(parsed.kind.kind));
+            alike.next().filter(|only| only.rid.is_none() && mid.is_none() && alike.next().is_none())
+        })?;
         Some((found.track, found.encoding))
     }
 

@@ -138,6 +138,8 @@ pub(crate) struct Subscriber {
     next_ssrc: u32,
     next_transport_cc: u16,
     merges: bool,
+    /// It has the sections it offered and gets no more.
+    fixed: bool,
 }
 
 impl Subscriber {
@@ -155,6 +157,7 @@ impl Subscriber {
             next_ssrc: seed.next() as u32,
             next_transport_cc: 0,
             merges,
+            fixed: false,
         }
     }
 
@@ -197,6 +200,26 @@ impl Subscriber {
 
     pub(crate) fn slot(&self, index: usize) -> Option<&Slot> {
         self.slots.get(index)?.as_ref()
+    }
+
+    /// It has these sections, all negotiated, and never another: before anything was sent.
+    pub(crate) fn fix(&mut self, sections: &[(TrackKind, Option<Label>)], seed: &mut Seed) {
+        self.slots.clear();
+        self.by_ssrc.clear();
+        self.audio.jobs.clear();
+        self.video.jobs.clear();
+        self.fixed = false;
+        for &(kind, mid) in sections {
+            if let Some(slot) = self.add(kind, seed).and_then(|index| self.slot_mut(index)) {
+                (slot.mid, slot.ready) = (mid, true);
+            }
+        }
+        self.fixed = true;
+    }
+
+    /// Its sections are its own.
+    pub(crate) const fn is_fixed(&self) -> bool {
+        self.fixed
     }
 
     pub(crate) fn slot_mut(&mut self, index: usize) -> Option<&mut Slot> {
@@ -269,7 +292,7 @@ impl Subscriber {
     fn insert(&mut self, kind: TrackKind, merged: bool, seed: &mut Seed) -> Option<usize> {
         let index = match self.slots.iter().position(Option::is_none) {
             Some(index) => index,
-            None if self.slots.len() < MAX_SLOTS => {
+            None if self.slots.len() < MAX_SLOTS && !self.fixed => {
                 self.slots.push(None);
                 self.slots.len() - 1
             }
@@ -457,6 +480,21 @@ mod tests {
             }
         }
         assert!(ssrcs.len() <= MAX_SSRCS, "{}", ssrcs.len());
+    }
+
+    #[test]
+    fn fixed_sections_are_used_again_and_none_is_added() {
+        let mut seed = Seed::new(1);
+        let mut player = Subscriber::new(false, &mut seed);
+        player.add(TrackKind::Audio, &mut seed);
+        player.fix(&[(TrackKind::Video, Label::new("v"))], &mut seed);
+        assert_eq!(player.assign(TrackId(1), TrackKind::Video, true, &mut seed), Some((0, false)));
+        assert_eq!(player.assign(TrackId(2), TrackKind::Video, true, &mut seed), None);
+        assert_eq!(player.assign(TrackId(3), TrackKind::Audio, true, &mut seed), None);
+        player.release(0);
+        assert_eq!(player.assign(TrackId(2), TrackKind::Video, true, &mut seed), Some((0, false)));
+        let infos: Vec<_> = player.infos().collect();
+        assert_eq!((infos.len(), infos[0].mid), (1, Label::new("v")));
     }
 
     #[test]

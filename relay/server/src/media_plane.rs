@@ -13,6 +13,8 @@
 //!   `subscribe`) and emits [`MediaEvent::Description`] with kind `Offer`; the client's answer comes as
 //!   [`MediaCommand::SubscriberAnswer`] with the generation of the offer it answers. One offer is outstanding at a time; answers
 //!   of another generation are ignored.
+//! * a participant that [`offers`](ForwardCommand::ParticipantAdded) its receiving transport itself (WHEP) does so once:
+//!   [`MediaCommand::SubscriberOffer`] -> [`MediaEvent::Description`] with kind `Answer`, or [`MediaEvent::Refused`]. Its sections are fixed.
 //! * lossy data never crosses this seam: the shard reads `LossyData` from a sender's publisher transport, fills `from`, and sends
 //!   it on the publisher transports of those it is for.
 
@@ -100,6 +102,15 @@ pub enum MediaCommand {
         /// At most 64 KiB, otherwise unchecked.
         sdp: String,
     },
+    /// An offer for the receiving transport of a participant that offers it itself.
+    SubscriberOffer {
+        /// Whose.
+        participant: ParticipantId,
+        /// Repeated in the answer.
+        generation: u32,
+        /// At most 64 KiB, otherwise unchecked.
+        sdp: String,
+    },
     /// A candidate of the client. ICE-lite learns addresses from checks, so this is a hint only.
     Candidate {
         /// Whose.
@@ -122,7 +133,7 @@ pub enum MediaEvent {
         participant: ParticipantId,
         /// Of which transport.
         transport: TransportKind,
-        /// Answer for the publisher transport, offer for the subscriber transport.
+        /// Answer where the client offered, offer for the other subscriber transports.
         kind: DescriptionKind,
         /// Counts the offers of this transport.
         generation: u32,
@@ -252,17 +263,15 @@ impl MediaPlane for SignallingOnly {
 
 impl RoomMedia for SilentRoom {
     fn command(&self, command: MediaCommand) -> Result<(), MediaBusy> {
-        if let MediaCommand::PublisherOffer { participant, generation, .. } = command {
-            let message = "this relay carries signalling only; use direct paths".to_owned();
-            let refused = MediaEvent::Refused {
-                participant,
-                transport: TransportKind::Publisher,
-                generation,
-                reason: Refusal::Ours,
-                message,
-            };
-            return self.0.try_send(refused).map_err(|_| MediaBusy);
-        }
-        Ok(())
+        let (transport, participant, generation) = match command {
+            MediaCommand::PublisherOffer { participant, generation, .. } => (TransportKind::Publisher, participant, generation),
+            MediaCommand::SubscriberOffer { participant, generation, .. } => {
+                (TransportKind::Subscriber, participant, generation)
+            }
+            _ => return Ok(()),
+        };
+        let message = "this relay carries signalling only; use direct paths".to_owned();
+        let refused = MediaEvent::Refused { participant, transport, generation, reason: Refusal::Ours, message };
+        self.0.try_send(refused).map_err(|_| MediaBusy)
     }
 }

@@ -1,5 +1,6 @@
 //! The media plane over real sockets: two stock WebRTC peers publish and subscribe through a shard.
 
+#[allow(dead_code, reason = "shared with other tests")]
 mod wire;
 
 use std::collections::BTreeSet;
@@ -79,7 +80,8 @@ impl Call {
             answers: Default::default(),
         };
         for (participant, origin) in [(ALICE, true), (BOB, origin)] {
-            call.forward(ForwardCommand::ParticipantAdded { participant, origin, publish: true, subscribe: true });
+            let (publish, subscribe, offers) = (true, true, false);
+            call.forward(ForwardCommand::ParticipantAdded { participant, origin, publish, subscribe, offers });
         }
         for (publisher, subscriber) in [(ALICE, BOB), (BOB, ALICE)] {
             call.forward(ForwardCommand::Edge { publisher, subscriber, on: true, overlap: false });

@@ -108,12 +108,17 @@ impl RoomAuthority {
     /// never locked out. `Joined` is the first output for the newcomer.
     ///
     /// # Errors
-    /// [`RoomError::Full`], or the room's numbers are used up.
+    /// [`RoomError::Full`], [`RoomError::NotHere`] for whom it wants to play, or the room's numbers are used up.
     pub fn join(&mut self, now: Instant, mut request: JoinRequest) -> Result<ParticipantId, RoomError> {
         let replaced = self.members.values().find(|member| member.identity == request.identity).map(|member| member.id);
         let limit = self.config.max_participants.min(MAX_PARTICIPANTS);
         if self.members.len() - usize::from(replaced.is_some()) >= limit {
             return Err(RoomError::Full(limit));
+        }
+        if let Some(played) =
+            request.plays.as_ref().filter(|played| !self.members.values().any(|member| member.identity == **played))
+        {
+            return Err(RoomError::NotHere(played.clone()));
         }
         let rejoin = request.rejoin.take().unwrap_or_default();
         self.outbid(rejoin.incarnation);
@@ -238,13 +243,14 @@ impl RoomAuthority {
             origin: member.origin(),
             publish: member.grants.publish,
             subscribe: member.grants.subscribe,
+            offers: member.plays.is_some(),
         });
         let mut edges = Vec::new();
         for other in self.members.values() {
             let possible = other.direct() && member.direct() && !other.relay_only() && !member.relay_only();
             let path = if possible { self.controller.target() } else { Path::Relayed };
             for (publisher, subscriber) in [(&member, other), (other, &member)] {
-                if publisher.grants.publish && subscriber.grants.subscribe {
+                if publisher.grants.publish && subscriber.receives_from(publisher) {
                     self.edges.insert(publisher.id, subscriber.id, path, possible, !publisher.tracks.is_empty());
                     edges.push((publisher.id, subscriber.id));
                 }

@@ -17,6 +17,8 @@ pub enum ForwardCommand {
         publish: bool,
         /// It may receive media.
         subscribe: bool,
+        /// It offers the transport it receives on itself, with the sections it has, so the relay offers none.
+        offers: bool,
     },
     /// A participant left: drop all it owned.
     ParticipantRemoved {

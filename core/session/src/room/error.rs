@@ -21,6 +21,9 @@ pub enum RoomError {
     /// No such participant.
     #[error("{0} is not in the room; send to participants of the roster only")]
     UnknownParticipant(ParticipantId),
+    /// Nobody of that identity to play.
+    #[error("nobody with the identity {0:?} is in the room; play somebody of its roster, and begin when they have joined")]
+    NotHere(String),
     /// A value is missing or makes no sense.
     #[error("{0}")]
     Malformed(&'static str),
@@ -49,13 +52,13 @@ pub enum RoomError {
 impl RoomError {
     /// The stable code.
     #[must_use]
-    pub const fn code(&self) -> ErrorCode {
+    pub fn code(&self) -> ErrorCode {
         match self {
             Self::Full(_) => ErrorCode::RoomFull,
             Self::NumbersUsedUp(_) | Self::TooManyTracks(_) => ErrorCode::Limit,
             Self::NotPermitted(_) => ErrorCode::NotPermitted,
             Self::UnknownTrack(..) => ErrorCode::UnknownTrack,
-            Self::UnknownParticipant(_) => ErrorCode::UnknownParticipant,
+            Self::UnknownParticipant(_) | Self::NotHere(_) => ErrorCode::UnknownParticipant,
             Self::Malformed(_) => ErrorCode::Malformed,
             Self::Rate(_) | Self::ByteRate(_) | Self::PublishRate(_) => ErrorCode::Rate,
             Self::UnknownMessage => ErrorCode::UnknownMessage,

@@ -31,6 +31,8 @@ pub(super) struct Member {
     pub(super) grants: proto::Grants,
     capabilities: proto::Capabilities,
     policy: proto::TopologyPolicy,
+    /// The one identity it receives from.
+    pub(super) plays: Option<String>,
     pub(super) tracks: BTreeMap<TrackId, proto::Track>,
     /// When its connection was lost; `None` while it has one.
     pub(super) lost_at: Option<Instant>,
@@ -58,6 +60,7 @@ impl Member {
             grants: request.grants,
             capabilities: proto::Capabilities { direct, ..request.capabilities },
             policy: request.policy,
+            plays: request.plays,
             tracks: BTreeMap::new(),
             lost_at: None,
             failed_peers: BTreeSet::new(),
@@ -81,6 +84,11 @@ impl Member {
             tracks: self.tracks.values().cloned().collect(),
             policy: self.policy.into(),
         }
+    }
+
+    /// What a publisher sends may reach it.
+    pub(super) fn receives_from(&self, publisher: &Self) -> bool {
+        self.grants.subscribe && self.plays.as_ref().is_none_or(|played| *played == publisher.identity)
     }
 
     /// It stamps and merges by origin.

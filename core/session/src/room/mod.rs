@@ -46,6 +46,9 @@ pub struct JoinRequest {
     pub policy: proto::TopologyPolicy,
     /// What it was in the relay's former incarnation.
     pub rejoin: Option<proto::Rejoin>,
+    /// It plays what the participant of this identity publishes and nothing else, over a transport it offers itself (WHEP). It may come and
+    /// go while the player stays.
+    pub plays: Option<String>,
     /// What it is to show when it resumes: drawn by the shell, only passed on here.
     pub resume_token: String,
 }

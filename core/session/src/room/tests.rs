@@ -287,6 +287,38 @@ fn subscriptions_and_mutes_reach_the_forwarder() {
 }
 
 #[test]
+fn a_player_gets_one_participant_whenever_it_is_there() {
+    let mut scene = Scene::new();
+    let player = || JoinRequest {
+        plays: Some("ann".to_owned()),
+        grants: proto::Grants { subscribe: true, ..Default::default() },
+        capabilities: proto::Capabilities::default(),
+        ..person("player")
+    };
+    let error = scene.room.join(scene.now, player()).unwrap_err();
+    assert_eq!((error.clone(), error.code()), (RoomError::NotHere("ann".to_owned()), ErrorCode::UnknownParticipant));
+    scene.join(person("bob"));
+    let ann = scene.join(person("ann"));
+    let player = scene.join(player());
+    let edges = |scene: &Scene| {
+        let edge = |output: &RoomOutput| match output {
+            RoomOutput::Forward(ForwardCommand::Edge { publisher, subscriber, on: true, .. }) => {
+                (*subscriber == player).then_some(*publisher)
+            }
+            _ => None,
+        };
+        scene.outputs.iter().filter_map(edge).collect::<Vec<_>>()
+    };
+    let offers =
+        |output: &RoomOutput| matches!(output, RoomOutput::Forward(ForwardCommand::ParticipantAdded { offers: true, .. }));
+    assert!(scene.outputs.iter().any(offers));
+    assert_eq!(edges(&scene), [ann]);
+    scene.tell(ann, client_frame::Message::Leave(proto::Leave::default()));
+    let ann = scene.join(person("ann"));
+    assert_eq!(edges(&scene), [ann]);
+}
+
+#[test]
 fn a_signal_comes_from_whom_it_really_is() {
     let mut scene = Scene::new();
     let (ann, bob) = (scene.join(person("ann")), scene.join(person("bob")));

@@ -387,6 +387,24 @@ impl RoomForwarder {
         self.look_again(participant);
     }
 
+    /// A subscriber that offers its transport itself has these sections, named so where names are negotiated, and gets no others: tracks
+    /// that find none wait until one is free. Called before its leg is up.
+    pub fn fix_slots(&mut self, subscriber: ParticipantId, sections: &[(TrackKind, Option<Label>)]) {
+        let Some(place) = self.participants.place(subscriber) else { return };
+        if let Some(participant) = self.participants.at_mut(place) {
+            participant.subscriber.fix(sections, &mut self.seed);
+        }
+        for (_, _, track) in self.tracks.entries_mut() {
+            if let Some(out) = track.out_mut(place) {
+                out.slot = None;
+            }
+        }
+        let tracks: Vec<_> = self.tracks.places().map(|(track, _)| track).collect();
+        for track in tracks {
+            self.place(track, subscriber);
+        }
+    }
+
     /// A subscriber's outgoing streams, in the order of its media sections.
     #[must_use]
     pub fn slots(&self, participant: ParticipantId) -> Vec<SlotInfo> {
@@ -455,6 +473,9 @@ impl RoomForwarder {
         let Some(participant) = self.participants.get_mut(subscriber) else { return };
         let Some((slot, new)) = participant.subscriber.assign(track, kind, stamped, &mut self.seed) else {
             participant.subscriber.lacking = true;
+            if participant.subscriber.is_fixed() {
+                return;
+            }
             self.counters.slots_refused += 1;
             self.tell_slots(ForwardEvent::SlotsExhausted { subscriber });
             return;

@@ -1,8 +1,9 @@
-//! HTTP: the page, the signalling WebSocket, health and metrics.
+//! HTTP: the page, the signalling WebSocket, WHIP and WHEP, health and metrics.
 
 mod linger;
 mod page;
 mod places;
+mod whip;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -173,6 +174,7 @@ fn router(hub: Arc<Hub>, public_metrics: bool) -> Router {
         .route("/v1/connect", get(connect))
         .route("/healthz", get(health))
         .route("/metrics", get(metrics).layer(Extension(PublicMetrics(public_metrics))))
+        .merge(whip::routes())
         .route("/{*file}", get(page::file))
         .with_state(hub)
 }

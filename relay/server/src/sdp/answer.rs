@@ -20,6 +20,10 @@ pub struct PublisherOffer {
     data: bool,
 }
 
+/// An offer of a client that only receives (WHEP), and what we take of it.
+#[derive(Clone, Debug)]
+pub struct PlayerOffer(PublisherOffer);
+
 /// A media section we take.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublisherSection {
@@ -29,6 +33,8 @@ pub struct PublisherSection {
     pub kind: TrackKind,
     /// The client sends on it now.
     pub active: bool,
+    /// The client receives on it now.
+    pub receives: bool,
     /// Payload type of the media.
     pub payload_type: u8,
     /// Payload type of its retransmissions.
@@ -105,13 +111,21 @@ impl PublisherOffer {
     /// Our answer: what we take `recvonly`, everything else refused with port zero (RFC 9429 section 5.3.1).
     #[must_use]
     pub fn answer(&self, local: &LocalTransport<'_>) -> String {
+        self.answer_each(local, write_received)
+    }
+
+    /// An answer whose media sections `media` ends.
+    fn answer_each(&self, local: &LocalTransport<'_>, mut media: impl FnMut(&mut Writer, &PublisherSection)) -> String {
         let sections = &self.description.sections;
         let taken: Vec<_> =
             sections.iter().filter(|section| self.answers(section)).map(|section| section.mid.as_str()).collect();
         let mut writer = Writer::new(local, &taken, self.description.extmap_allow_mixed);
         for (section, line) in sections.iter().zip(&self.lines) {
             match self.sections.iter().find(|taken| taken.mid == section.mid) {
-                Some(taken) => write_media(&mut writer, local, section, taken, &line.proto),
+                Some(taken) => {
+                    write_media(&mut writer, local, section, taken, &line.proto);
+                    media(&mut writer, taken);
+                }
                 None if self.answers(section) => writer.data(local, &line.proto, &section.mid, "passive"),
                 None => {
                     writer.line(format_args!("m={} 0 {} {}", line.media, line.proto, line.formats));
@@ -136,12 +150,61 @@ impl PublisherOffer {
     }
 }
 
+impl PlayerOffer {
+    /// Reads an offer. Sections on which the client receives are taken; those on which it only sends, and data, are refused.
+    ///
+    /// # Errors
+    /// Where it is no session description, or where nothing of it can be used.
+    pub fn parse(text: &str) -> Result<Self, SdpRefusal> {
+        let mut offer = PublisherOffer::parse(text)?;
+        offer.data = false;
+        offer.sections.retain(|section| section.receives);
+        if offer.sections.is_empty() {
+            return Err(SdpRefusal::NothingReceived);
+        }
+        // What the relay sends is one encoding, without their names.
+        for section in &mut offer.sections {
+            section.rids.clear();
+            (section.extensions.rid, section.extensions.repaired_rid) = (None, None);
+        }
+        Ok(Self(offer))
+    }
+
+    /// The client's certificate.
+    #[must_use]
+    pub fn fingerprints(&self) -> &[Fingerprint] {
+        self.0.fingerprints()
+    }
+
+    /// Sections the client receives on, in order.
+    #[must_use]
+    pub fn sections(&self) -> &[PublisherSection] {
+        &self.0.sections
+    }
+
+    /// Our answer: `sendonly` on what we take, with the streams that will come, in the order of [`Self::sections`].
+    #[must_use]
+    pub fn answer(&self, local: &LocalTransport<'_>, streams: &[StreamPair]) -> String {
+        let mut streams = streams.iter();
+        self.0.answer_each(local, |writer, taken| {
+            writer.line("a=sendonly");
+            // One media stream: what is played belongs together.
+            let msid = ("segue", taken.mid.as_str());
+            writer.line(format_args!("a=msid:{} {}", msid.0, msid.1));
+            let repaired = taken.rtx_payload_type.is_some();
+            let stream = streams.next().map(|stream| StreamPair { rtx: stream.rtx.filter(|_| repaired), ..*stream });
+            writer.streams(stream.as_slice(), Some(msid));
+        })
+    }
+}
+
 impl PublisherSection {
     fn new(section: &Section, kind: TrackKind, chosen: &Chosen<'_>) -> Self {
         Self {
             mid: section.mid.clone(),
             kind,
             active: section.direction.sends(),
+            receives: section.direction.receives(),
             payload_type: chosen.codec.payload_type,
             rtx_payload_type: chosen.codec.rtx.filter(|_| kind == TrackKind::Video),
             extensions: section.extensions,
@@ -166,7 +229,6 @@ fn write_media(writer: &mut Writer, local: &LocalTransport<'_>, section: &Sectio
     writer.line(format_args!("m={media} 9 {proto} {}{rtx}", taken.payload_type));
     writer.transport(local, "passive");
     writer.line(format_args!("a=mid:{}", taken.mid));
-    writer.line(if taken.active { "a=recvonly" } else { "a=inactive" });
     writer.line("a=rtcp-mux");
     if section.rtcp_rsize {
         writer.line("a=rtcp-rsize");
@@ -175,6 +237,11 @@ fn write_media(writer: &mut Writer, local: &LocalTransport<'_>, section: &Sectio
     let offered = |feedback: &&&str| chosen.codec.feedback.iter().any(|offered| offered == **feedback);
     let feedback: Vec<_> = feedback_of(taken.kind).iter().filter(offered).copied().collect();
     writer.codec(taken.kind, taken.payload_type, taken.rtx_payload_type, &chosen.fmtp, &feedback);
+}
+
+/// What a section has on which the client sends.
+fn write_received(writer: &mut Writer, taken: &PublisherSection) {
+    writer.line(if taken.active { "a=recvonly" } else { "a=inactive" });
     if !taken.rids.is_empty() {
         for rid in &taken.rids {
             writer.line(format_args!("a=rid:{rid} recv"));

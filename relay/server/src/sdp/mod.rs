@@ -19,7 +19,7 @@ use thiserror::Error;
 use crate::media_plane::Refusal;
 use crate::transport::{Fingerprint, IceCredentials};
 
-pub use answer::{PublisherOffer, PublisherSection};
+pub use answer::{PlayerOffer, PublisherOffer, PublisherSection};
 pub use offer::{AnsweredSlot, Slot, SubscriberAnswer, subscriber_offer};
 
 /// Payload type of Opus in our offers.
@@ -72,6 +72,12 @@ pub enum SdpRefusal {
     /// No section can be used.
     #[error("no common codec: offer Opus for audio and H.264 constrained baseline with packetization-mode=1 for video")]
     NoCommonCodec,
+    /// No section of a player's offer receives.
+    #[error("the offer receives nothing: say recvonly or sendrecv in at least one section of audio or video")]
+    NothingReceived,
+    /// No section of a publisher's offer sends.
+    #[error("the offer sends nothing: say sendonly or sendrecv in at least one section of audio or video")]
+    NothingSent,
     /// ICE parameters are missing.
     #[error("the session description has no ice-ufrag or ice-pwd: the relay speaks ICE only")]
     NoIce,
@@ -97,7 +103,13 @@ impl SdpRefusal {
         match self {
             Self::Bad(SdpError::TooManySections) => Refusal::Limit,
             Self::Bad(_) | Self::SectionCount { .. } => Refusal::BadSdp,
-            Self::NoCommonCodec | Self::NoIce | Self::NoFingerprint | Self::Passive | Self::NoRtcpMux => Refusal::Incompatible,
+            Self::NoCommonCodec
+            | Self::NothingReceived
+            | Self::NothingSent
+            | Self::NoIce
+            | Self::NoFingerprint
+            | Self::Passive
+            | Self::NoRtcpMux => Refusal::Incompatible,
         }
     }
 }
@@ -112,6 +124,9 @@ struct Chosen<'a> {
 /// Parameters of our H.264 beyond the profile: whole frames over several packets, and each end sends at the level it likes (RFC
 /// 6184 section 8.1).
 const H264_PARAMETERS: &str = "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=";
+
+/// The profile and level of an H.264 format that names none (RFC 6184 section 8.1): baseline at level 1.
+const DEFAULT_PROFILE: &str = "42000a";
 
 /// Parameters of our Opus: packets may be short, and loss is answered with in-band FEC (RFC 7587 section 6.1).
 const OPUS_PARAMETERS: &str = "minptime=10;useinbandfec=1";
@@ -129,12 +144,19 @@ fn choose<'a>(section: &'a Section) -> Option<Chosen<'a>> {
                     codec.name.eq_ignore_ascii_case("h264")
                         && codec.clock_rate == 90_000
                         && codec.parameter("packetization-mode") == Some("1")
-                        && codec.parameter("profile-level-id").is_some_and(|id| id.to_ascii_lowercase().starts_with(profile))
+                        && codec
+                            .parameter("profile-level-id")
+                            .unwrap_or(DEFAULT_PROFILE)
+                            .to_ascii_lowercase()
+                            .starts_with(profile)
                 })
             };
-            // Constrained baseline; plain baseline is what old encoders call the same thing.
-            let (codec, profile) =
-                find("42e0").map(|codec| (codec, "42e01f")).or_else(|| find("4200").map(|codec| (codec, "42001f")))?;
+            // Constrained baseline; plain baseline is what old encoders call the same thing. What is forwarded is not looked into, so a client
+            // that has another profile only may send it: whoever cannot decode that offered it nowhere.
+            let (codec, profile) = find("42e0")
+                .map(|codec| (codec, "42e01f"))
+                .or_else(|| find("4200").map(|codec| (codec, "42001f")))
+                .or_else(|| find("").map(|codec| (codec, codec.parameter("profile-level-id").unwrap_or(DEFAULT_PROFILE))))?;
             Some(Chosen { codec, fmtp: format!("{H264_PARAMETERS}{profile}") })
         }
         SectionKind::Data | SectionKind::Other => None,

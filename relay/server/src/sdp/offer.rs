@@ -10,9 +10,6 @@ use super::{
 };
 use crate::transport::Fingerprint;
 
-/// Name of the sender in RTCP source descriptions (RFC 3550 section 6.5.1).
-const CNAME: &str = "segue-relay";
-
 /// A media section of a subscriber transport. Slots are reused: their order in an offer never changes, new ones come at the end
 /// (RFC 9429 section 5.2.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,15 +119,5 @@ fn write_slot(writer: &mut Writer, local: &LocalTransport<'_>, slot: &Slot) {
         TrackKind::Video => format!("{H264_PARAMETERS}42e01f"),
     };
     writer.codec(slot.kind, payload_type, rtx, &fmtp, feedback_of(slot.kind));
-    for stream in &slot.streams {
-        if let Some(repair) = stream.rtx {
-            writer.line(format_args!("a=ssrc-group:FID {} {}", stream.ssrc.0, repair.0));
-        }
-    }
-    for ssrc in slot.streams.iter().flat_map(|stream| [Some(stream.ssrc), stream.rtx]).flatten() {
-        writer.line(format_args!("a=ssrc:{} cname:{CNAME}", ssrc.0));
-        if let Some((stream, track)) = &slot.msid {
-            writer.line(format_args!("a=ssrc:{} msid:{stream} {track}", ssrc.0));
-        }
-    }
+    writer.streams(&slot.streams, slot.msid.as_ref().map(|(stream, track)| (stream.as_str(), track.as_str())));
 }

@@ -5,8 +5,11 @@ use std::fmt::Write as _;
 use segue_media::packet::{ExtensionMap, uri};
 use segue_model::TrackKind;
 
-use super::LocalTransport;
+use super::{LocalTransport, StreamPair};
 use crate::transport::{MAX_MESSAGE_LEN, SCTP_PORT};
+
+/// Name of the sender in RTCP source descriptions (RFC 3550 section 6.5.1).
+const CNAME: &str = "segue-relay";
 
 /// A description as it grows. Writing to a string cannot fail, so results are dropped in one place.
 pub(super) struct Writer {
@@ -84,6 +87,21 @@ impl Writer {
         if let Some(rtx) = rtx {
             self.line(format_args!("a=rtpmap:{rtx} rtx/90000"));
             self.line(format_args!("a=fmtp:{rtx} apt={payload_type}"));
+        }
+    }
+
+    /// Streams we send on a section, with their repair streams (RFC 5576), and the media stream and track they belong to.
+    pub(super) fn streams(&mut self, streams: &[StreamPair], msid: Option<(&str, &str)>) {
+        for stream in streams {
+            if let Some(repair) = stream.rtx {
+                self.line(format_args!("a=ssrc-group:FID {} {}", stream.ssrc.0, repair.0));
+            }
+        }
+        for ssrc in streams.iter().flat_map(|stream| [Some(stream.ssrc), stream.rtx]).flatten() {
+            self.line(format_args!("a=ssrc:{} cname:{CNAME}", ssrc.0));
+            if let Some((stream, track)) = msid {
+                self.line(format_args!("a=ssrc:{} msid:{stream} {track}", ssrc.0));
+            }
         }
     }
 

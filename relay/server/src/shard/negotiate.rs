@@ -11,7 +11,9 @@ use super::room::{Member, PublisherLeg, SdpNumbers, SubscriberLeg};
 use super::session::{Session, SessionKey};
 use super::worker::{Shard, Timer};
 use crate::media_plane::{DescriptionKind, MediaEvent, MidTrack, Refusal, RoomKey, TransportKind, TransportState};
-use crate::sdp::{LocalTransport, PublisherOffer, SdpRefusal, Slot, StreamPair, SubscriberAnswer, subscriber_offer};
+use crate::sdp::{
+    LocalTransport, PlayerOffer, PublisherOffer, SdpRefusal, Slot, StreamPair, SubscriberAnswer, subscriber_offer,
+};
 use crate::transport::{Fingerprint, IceCredentials, SessionConfig, TransportSession};
 
 /// Wait before a subscriber transport that failed is offered anew; doubles with every failure.
@@ -108,6 +110,65 @@ impl Shard {
         let bindings = if member.origin { Vec::new() } else { bindings(&offer, tracks) };
         room.forwarder.set_publisher_leg(participant, publisher_parameters(&offer), bindings);
         let answer = self.with_local(session, numbers, |local| offer.answer(local));
+        self.service(now, sender, session);
+        answer.ok_or_else(|| Refused::ours("the transport is gone"))
+    }
+
+    /// An offer for the receiving transport of a participant that offers it itself: answered, or refused.
+    pub(super) fn handle_subscriber_offer(
+        &mut self,
+        now: Instant,
+        sender: &dyn Outlet,
+        room: RoomKey,
+        participant: ParticipantId,
+        generation: u32,
+        sdp: &str,
+    ) {
+        let transport = TransportKind::Subscriber;
+        let event = match self.answer_player(now, sender, room, participant, sdp) {
+            Ok(sdp) => {
+                let kind = DescriptionKind::Answer;
+                MediaEvent::Description { participant, transport, kind, generation, sdp, tracks: Vec::new() }
+            }
+            Err(Refused { reason, message }) => MediaEvent::Refused { participant, transport, generation, reason, message },
+        };
+        self.emit(now, room, event);
+    }
+
+    fn answer_player(
+        &mut self,
+        now: Instant,
+        sender: &dyn Outlet,
+        key: RoomKey,
+        participant: ParticipantId,
+        sdp: &str,
+    ) -> Result<String, Refused> {
+        let offer = PlayerOffer::parse(sdp)?;
+        let member = self.member(key, participant).filter(|member| member.offers && member.subscriber.is_none());
+        member.ok_or_else(|| Refused::ours("the participant offers no transport, or has one"))?;
+        let session = self.new_session(key, participant, TransportKind::Subscriber)?;
+        self.connect(now, session, offer.fingerprints());
+        let sdp = SdpNumbers { session: (self.random)() >> 2, version: 1 };
+        let Some(room) = self.rooms.get_mut(key) else { return Err(Refused::ours("the room is over")) };
+        let Some(member) = room.members.get_mut(&participant) else { return Err(Refused::ours("the participant left")) };
+        let sections = offer.sections().iter().map(|section| section.kind).collect();
+        let slots: Vec<_> = offer.sections().iter().map(|section| (section.kind, Label::new(&section.mid))).collect();
+        let (parameters, generation) = (Some(player_parameters(&offer)), 1);
+        member.subscriber = Some(SubscriberLeg {
+            session,
+            generation,
+            outstanding: false,
+            stale: false,
+            sections,
+            parameters,
+            sdp,
+            up: false,
+            failures: 0,
+        });
+        room.forwarder.fix_slots(participant, &slots);
+        let streams: Vec<_> = room.forwarder.slots(participant).iter().map(stream_pair).collect();
+        self.emit_connecting(now, key, participant, TransportKind::Subscriber);
+        let answer = self.with_local(session, sdp, |local| offer.answer(local, &streams));
         self.service(now, sender, session);
         answer.ok_or_else(|| Refused::ours("the transport is gone"))
     }
@@ -344,6 +405,15 @@ fn publisher_parameters(offer: &PublisherOffer) -> LegParameters {
     parameters
 }
 
+fn player_parameters(offer: &PlayerOffer) -> LegParameters {
+    let mut parameters = LegParameters::default();
+    for section in offer.sections() {
+        note(&mut parameters.payload_types, section.kind, section.payload_type, section.rtx_payload_type);
+        merge(&mut parameters.extensions, &section.extensions);
+    }
+    parameters
+}
+
 fn subscriber_parameters(answer: &SubscriberAnswer, sections: &[TrackKind]) -> LegParameters {
     let mut parameters = LegParameters::default();
     for (slot, &kind) in answer.slots.iter().zip(sections).filter(|(slot, _)| slot.receives) {
@@ -419,8 +489,11 @@ fn merged_slots(random: u64) -> Vec<Slot> {
 fn slot(info: &SlotInfo) -> Option<Slot> {
     let mid = info.mid?.as_str().to_owned();
     let msid = Some((format!("slot-{mid}"), format!("slot-{mid}")));
-    let streams = vec![StreamPair { ssrc: info.ssrc, rtx: info.rtx_ssrc }];
-    Some(Slot { mid, kind: info.kind, active: true, streams, msid })
+    Some(Slot { mid, kind: info.kind, active: true, streams: vec![stream_pair(info)], msid })
+}
+
+const fn stream_pair(info: &SlotInfo) -> StreamPair {
+    StreamPair { ssrc: info.ssrc, rtx: info.rtx_ssrc }
 }
 
 fn mid_track(info: &SlotInfo) -> Option<MidTrack> {

@@ -53,7 +53,10 @@ pub(super) struct Member {
     /// Stamps and merges by origin.
     pub(super) origin: bool,
     pub(super) publish: bool,
+    /// The relay offers it a transport to receive on.
     pub(super) subscribe: bool,
+    /// It offers that transport itself.
+    pub(super) offers: bool,
     pub(super) publisher: Option<PublisherLeg>,
     pub(super) subscriber: Option<SubscriberLeg>,
     pub(super) data: DataBudget,
@@ -181,9 +184,10 @@ impl Waiting {
     const fn of(&self, command: &MediaCommand) -> (&AtomicUsize, usize) {
         match command {
             MediaCommand::Forward(_) => (&self.roster, ROSTER_QUEUE),
-            MediaCommand::PublisherOffer { .. } | MediaCommand::SubscriberAnswer { .. } | MediaCommand::Candidate { .. } => {
-                (&self.descriptions, DESCRIPTION_QUEUE)
-            }
+            MediaCommand::PublisherOffer { .. }
+            | MediaCommand::SubscriberAnswer { .. }
+            | MediaCommand::SubscriberOffer { .. }
+            | MediaCommand::Candidate { .. } => (&self.descriptions, DESCRIPTION_QUEUE),
         }
     }
 }

@@ -245,6 +245,9 @@ impl Shard {
             MediaCommand::SubscriberAnswer { participant, generation, sdp } => {
                 self.handle_subscriber_answer(now, sender, key, participant, generation, &sdp);
             }
+            MediaCommand::SubscriberOffer { participant, generation, sdp } => {
+                self.handle_subscriber_offer(now, sender, key, participant, generation, &sdp);
+            }
             // An ICE-lite host learns addresses from checks alone.
             MediaCommand::Candidate { .. } => {}
         }
@@ -253,14 +256,16 @@ impl Shard {
     fn handle_forward(&mut self, now: Instant, sender: &dyn Outlet, key: RoomKey, command: ForwardCommand) {
         let Some(room) = self.rooms.get_mut(key) else { return };
         match command {
-            ForwardCommand::ParticipantAdded { participant, origin, publish, subscribe } => {
+            ForwardCommand::ParticipantAdded { participant, origin, publish, subscribe, offers } => {
                 if let Err(error) = room.forwarder.add_participant(participant, origin) {
                     tracing::warn!(%participant, %error, "a participant cannot be forwarded");
                     self.metrics.add(Figure::TracksRefused, 1);
                     return;
                 }
                 let data = DataBudget::default();
-                let member = Member { origin, publish, subscribe, publisher: None, subscriber: None, data };
+                // To whom offers itself nothing is offered.
+                let subscribe = subscribe && !offers;
+                let member = Member { origin, publish, subscribe, offers, publisher: None, subscriber: None, data };
                 room.members.insert(participant, member);
                 self.offer_subscriber(now, sender, key, participant);
             }

@@ -89,6 +89,7 @@ pub(super) fn check(
         capabilities: join.capabilities.unwrap_or_default(),
         policy,
         rejoin: join.rejoin,
+        plays: None,
         resume_token: String::new(),
     };
     Ok((claims.room, request))

@@ -3,6 +3,7 @@
 //! A connection task decodes frames and lets its client in ([`admission`]); from then on frames go to the task of the room, which owns the
 //! [`RoomAuthority`](segue_session::room::RoomAuthority), every session's carrier and the room's media. Frames for a client go through
 //! the bounded queue of its [`link`]: nothing that a client does or fails to do makes another one wait.
+//! Participants without a connection ([`visitor`]: WHIP and WHEP) come by [`visit`]: one offer, one answer.
 //!
 //! What ends how:
 //! * a Join that cannot be granted: `Goodbye` with `REFUSED` and the code, then the connection closes;
@@ -18,6 +19,10 @@ mod hub;
 mod link;
 mod room_task;
 mod session;
+mod visit;
+mod visitor;
 
 pub(crate) use connection::serve;
 pub(crate) use hub::Hub;
+pub(crate) use visit::{Visit, end_visit, visit};
+pub(crate) use visitor::{Purpose, VisitError};

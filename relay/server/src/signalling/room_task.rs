@@ -14,11 +14,13 @@ use tokio::sync::{mpsc, oneshot};
 use super::hub::Hub;
 use super::link::{Link, LinkId};
 use super::session::{ResumeToken, SecretHash, Session};
+use super::visitor::{Visiting, Visitor};
 use crate::clock;
 use crate::media_plane::{EVENT_QUEUE, MediaCommand, MediaEvent, MidTrack, RoomKey, RoomMedia, TransportKind};
 
 mod media;
 mod moves;
+mod visits;
 
 use moves::Moves;
 
@@ -45,6 +47,10 @@ pub(super) enum RoomInput {
     Misbehaved { participant: ParticipantId, link: LinkId, goodbye: proto::Goodbye },
     /// A connection ended.
     Disconnected { participant: ParticipantId, link: LinkId },
+    /// Somebody at the door who will have no connection.
+    Visit(Box<Visiting>),
+    /// Such a one leaves. The reply says whether it was there.
+    EndVisit { secret: SecretHash, reply: oneshot::Sender<bool> },
     /// Say this to everybody and end.
     Close(proto::Goodbye),
 }
@@ -64,6 +70,8 @@ pub(super) struct RoomTask {
     name: String,
     authority: RoomAuthority,
     sessions: BTreeMap<ParticipantId, Session>,
+    /// Participants without a connection.
+    visitors: BTreeMap<ParticipantId, Visitor>,
     media: Box<dyn RoomMedia>,
     media_events: mpsc::Receiver<MediaEvent>,
     empty_since: Option<Instant>,
@@ -83,6 +91,7 @@ impl RoomTask {
             name: config.name.clone(),
             authority: RoomAuthority::new(config),
             sessions: BTreeMap::new(),
+            visitors: BTreeMap::new(),
             media,
             media_events,
             empty_since: Some(clock::now()),
@@ -159,6 +168,12 @@ impl RoomTask {
                 if self.current(participant, link).is_some() {
                     self.lost(now, participant);
                 }
+            }
+            RoomInput::Visit(visiting) => self.visit(now, *visiting),
+            RoomInput::EndVisit { secret, reply } => {
+                let found = self.end_visit(now, &secret);
+                // Whoever asked may be gone.
+                let _ = reply.send(found);
             }
             RoomInput::Close(goodbye) => self.close(&goodbye),
         }
@@ -277,9 +292,7 @@ impl RoomTask {
     /// Carries out what the authority wants until it wants nothing more.
     fn flush(&mut self, now: Instant) {
         loop {
-            while let Some(output) = self.authority.poll_output() {
-                self.carry_out(now, output);
-            }
+            self.carry_out_all(now);
             let mut slow = Vec::new();
             for (&participant, session) in &mut self.sessions {
                 match session.pump(now) {
@@ -300,6 +313,12 @@ impl RoomTask {
             (false, _) => None,
         };
         self.count();
+    }
+
+    fn carry_out_all(&mut self, now: Instant) {
+        while let Some(output) = self.authority.poll_output() {
+            self.carry_out(now, output);
+        }
     }
 
     fn carry_out(&mut self, now: Instant, output: RoomOutput) {
@@ -330,7 +349,7 @@ impl RoomTask {
         if let server_frame::Message::Error(error) = &message {
             self.hub.metrics.count_error(error.code());
         }
-        let Some(session) = self.sessions.get_mut(&to) else { return };
+        let Some(session) = self.sessions.get_mut(&to) else { return self.tell_visitor(now, to, message) };
         if let Err(error) = session.send(message) {
             self.misbehaved(now, to, error);
         }
@@ -339,6 +358,9 @@ impl RoomTask {
     fn ended(&mut self, now: Instant, participant: ParticipantId, goodbye: proto::Goodbye) {
         self.hub.metrics.count_goodbye(goodbye.reason());
         tracing::info!(room = %self.name, %participant, reason = goodbye.reason().as_str_name(), "participant left");
+        if let Some(visitor) = self.visitors.remove(&participant) {
+            visitor.end(&goodbye);
+        }
         let Some(mut session) = self.sessions.remove(&participant) else { return };
         let slow = goodbye.reason() == LeaveReason::TooSlow || session.pump(now).is_err();
         match session.link.take() {

@@ -33,6 +33,18 @@ impl ResumeToken {
         Some(Self { text, hash: hash_of(&secret) })
     }
 
+    /// A secret alone, for what is found within its room, and its hash.
+    pub(super) fn draw_secret(random: &SystemRandom) -> Option<(String, SecretHash)> {
+        let mut secret = [0; SECRET_LEN];
+        random.fill(&mut secret).ok()?;
+        Some((URL_SAFE_NO_PAD.encode(secret), hash_of(&secret)))
+    }
+
+    /// The hash of a secret that a client shows alone.
+    pub(super) fn parse_secret(text: &str) -> Option<SecretHash> {
+        Some(hash_of(&URL_SAFE_NO_PAD.decode(text).ok()?))
+    }
+
     /// The room and the hash of a token that a client shows.
     pub(super) fn parse(text: &str) -> Option<(String, SecretHash)> {
         let (room, secret) = text.split_once('.')?;

@@ -207,6 +207,12 @@ impl Peer {
         }
     }
 
+    /// Says goodbye.
+    pub fn close(&mut self) {
+        self.pc.close().unwrap();
+        self.flush();
+    }
+
     /// One turn: waits at most a millisecond for a datagram.
     pub fn turn(&mut self) {
         let mut buffer = [0; 2048];

@@ -5,7 +5,7 @@ use std::time::Instant;
 use segue_wire::proto::{self, ErrorCode, server_frame};
 
 use super::RoomTask;
-use crate::media_plane::{DescriptionKind, MediaEvent, MidTrack, Refusal, TransportKind};
+use crate::media_plane::{DescriptionKind, MediaEvent, MidTrack, Refusal, TransportKind, TransportState};
 
 impl RoomTask {
     pub(super) fn handle_media_event(&mut self, now: Instant, event: MediaEvent) {
@@ -47,6 +47,9 @@ impl RoomTask {
             }
             MediaEvent::TransportState { participant, transport, state } => {
                 tracing::info!(room = %self.name, %participant, ?transport, ?state, "transport changed");
+                if state == TransportState::Failed {
+                    self.end_failed_visit(now, participant);
+                }
             }
             MediaEvent::Speakers { speakers } => self.authority.handle_speakers(&speakers),
         }
