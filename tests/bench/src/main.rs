@@ -1,6 +1,14 @@
 //! `segue-bench NAME [ARGS]`: every benchmark of this house. `README.md` says what each prints.
 
+mod attack;
 mod bwe;
+mod call;
+mod floor;
+mod forward;
+mod measure;
+mod memory;
+mod rooms;
+mod soak;
 
 use std::process::ExitCode;
 
@@ -17,11 +25,32 @@ struct Arguments {
 enum Bench {
     /// The bandwidth estimator over emulated links, in virtual time.
     Bwe(bwe::Arguments),
+    /// What forwarding costs the relay, beside its floor.
+    Forward(forward::Arguments),
+    /// Few rooms and many.
+    Rooms(rooms::Arguments),
+    /// Resident bytes of many legs.
+    Memory(memory::Arguments),
+    /// One room is attacked, another measured.
+    Attack(attack::Arguments),
+    /// People come and go for a long time.
+    Soak(soak::Arguments),
+    /// The floor's process: takes its plan from standard input.
+    #[command(hide = true)]
+    Floor,
 }
 
 fn main() -> ExitCode {
-    let Arguments { bench: Bench::Bwe(arguments) } = Arguments::parse();
-    match bwe::run(&arguments) {
+    let outcome = match Arguments::parse().bench {
+        Bench::Bwe(arguments) => bwe::run(&arguments),
+        Bench::Forward(arguments) => forward::run(&arguments),
+        Bench::Rooms(arguments) => rooms::run(&arguments),
+        Bench::Memory(arguments) => memory::run(&arguments),
+        Bench::Attack(arguments) => attack::run(&arguments),
+        Bench::Soak(arguments) => soak::run(&arguments),
+        Bench::Floor => floor::run(),
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             eprintln!("segue-bench: {message}");
