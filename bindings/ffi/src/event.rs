@@ -6,7 +6,7 @@ use segue::FrameStream;
 
 use crate::blob::Blob;
 use crate::error::CallError;
-use crate::host::{self, Pump};
+use crate::host::{self, Foreign, Pump};
 use crate::room::{Path, Topology};
 use crate::track::RemoteTrack;
 
@@ -189,17 +189,17 @@ impl Subscription {
 
 impl Subscription {
     pub(crate) fn new(events: FrameStream<segue::RoomEvent>, listener: Arc<dyn RoomListener>) -> Result<Arc<Self>, CallError> {
-        let pump = host::pump(hand_over(events, listener))?;
+        let pump = host::pump(hand_over(events, Foreign::new(listener)))?;
         Ok(Arc::new(Self { pump: Mutex::new(Some(pump)) }))
     }
 }
 
-async fn hand_over(mut events: FrameStream<segue::RoomEvent>, listener: Arc<dyn RoomListener>) {
+async fn hand_over(mut events: FrameStream<segue::RoomEvent>, listener: Foreign<dyn RoomListener>) {
     while let Some(event) = events.next().await {
         let Some(event) = RoomEvent::from_core(event) else { continue };
-        tell(listener.as_ref(), |listener| listener.on_event(event));
+        tell(&*listener, |listener| listener.on_event(event));
     }
-    tell(listener.as_ref(), |listener| listener.on_end());
+    tell(&*listener, |listener| listener.on_end());
 }
 
 fn tell(listener: &dyn RoomListener, call: impl FnOnce(&dyn RoomListener) -> Result<(), CallError>) {

@@ -2,8 +2,10 @@
 //! what a host does in a callback holds up other callbacks only, never media or signalling.
 
 use std::future::Future;
-use std::sync::OnceLock;
+use std::mem::ManuallyDrop;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
@@ -59,13 +61,44 @@ fn handle() -> Result<Handle, CallError> {
         .map_err(|reason| CallError::internal("runtime", format!("no thread for callbacks could be started: {reason}")))
 }
 
-/// From now on the host is not called any more; returns when a callback that was running is done.
+/// Something of the host's that it is told when we let it go. Once the host is not called any more it is kept instead: to let it go would be to
+/// call.
+pub(crate) struct Foreign<T: ?Sized>(ManuallyDrop<Arc<T>>);
+
+impl<T: ?Sized> Foreign<T> {
+    pub(crate) const fn new(object: Arc<T>) -> Self {
+        Self(ManuallyDrop::new(object))
+    }
+}
+
+impl<T: ?Sized> Deref for Foreign<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T: ?Sized> Drop for Foreign<T> {
+    fn drop(&mut self) {
+        if is_open() {
+            // SAFETY: dropped here and nowhere else, and not used after.
+            unsafe { ManuallyDrop::drop(&mut self.0) };
+        }
+    }
+}
+
+/// From now on the host is not called any more; returns when a callback that was running is done. The thread of the pumps stands still from
+/// then on.
 pub(crate) fn shut_down() {
     SHUT.store(true, Ordering::Release);
     let Some(Ok(handle)) = HANDLE.get() else { return };
     let (done, wait) = std::sync::mpsc::channel();
     handle.spawn(async move {
         let _ = done.send(());
+        loop {
+            std::thread::park();
+        }
     });
     let _ = wait.recv_timeout(SHUTDOWN_PATIENCE);
 }

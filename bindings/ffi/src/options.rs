@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use segue::{IceOptions, RoomOptions};
 
 use crate::error::CallError;
+use crate::host::Foreign;
 use crate::quality::TopologyPolicy;
 use crate::track::TrackSource;
 
@@ -78,7 +79,7 @@ pub trait TokenProvider: Send + Sync {
 }
 
 /// The host's provider as the core asks it.
-struct Provider(Arc<dyn TokenProvider>);
+struct Provider(Foreign<dyn TokenProvider>);
 
 #[async_trait]
 impl segue::TokenProvider for Provider {
@@ -109,7 +110,8 @@ impl ConnectOptions {
             auto_subscribe: self.auto_subscribe,
             direct: self.direct,
             trust_any_certificate: self.trust_any_certificate,
-            token_provider: provider.map(|provider| Arc::new(Provider(provider)) as Arc<dyn segue::TokenProvider>),
+            token_provider: provider
+                .map(|provider| Arc::new(Provider(Foreign::new(provider))) as Arc<dyn segue::TokenProvider>),
             connect_timeout: Duration::from_millis(self.connect_timeout_ms),
             ..RoomOptions::default()
         }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use segue::FrameStream;
 
 use crate::error::CallError;
-use crate::host::{self, Pump};
+use crate::host::{self, Foreign, Pump};
 
 /// Items the host may let wait. A host that is further behind is better off with newer ones.
 pub(crate) const MAX_QUEUE: u32 = 1_024;
@@ -56,7 +56,7 @@ impl<T: Send + 'static> Queue<T> {
             ended: false,
         };
         let state = Arc::new(Mutex::new(state));
-        let pump = host::pump(fill(stream, state.clone(), listener))?;
+        let pump = host::pump(fill(stream, state.clone(), Foreign::new(listener)))?;
         Ok(Self { state, pump: Mutex::new(Some(pump)) })
     }
 
@@ -89,7 +89,7 @@ impl<T: Send + 'static> Queue<T> {
     }
 }
 
-async fn fill<T>(mut stream: FrameStream<T>, state: Arc<Mutex<State<T>>>, listener: Arc<dyn ReadyListener>) {
+async fn fill<T>(mut stream: FrameStream<T>, state: Arc<Mutex<State<T>>>, listener: Foreign<dyn ReadyListener>) {
     loop {
         let item = stream.next().await;
         let tell = {
