@@ -21,6 +21,10 @@ pub const BUILD: &[Need] = &[
     Need { programs: &["nasm"], packages: "nasm", why: "OpenH264's assembly: without it video costs three times as much" },
 ];
 
+/// To build and test the Python package.
+pub const PYTHON: &[Need] =
+    &[Need { programs: &["python3"], packages: "python3 python3-venv", why: "builds and tests the Python package" }];
+
 /// To run the demo with real pictures and voices.
 pub const MEDIA: &[Need] =
     &[Need { programs: &["python3"], packages: "python3 python3-venv", why: "fetches the sample video" }];

@@ -1,10 +1,12 @@
 //! `cargo xtask`: everything a newcomer, a developer or CI runs, from a machine that has Rust only.
 
 mod bench;
+mod bindings;
 mod demo;
 mod doctor;
 mod fuzz;
 mod media;
+mod python;
 mod shell;
 mod sim;
 mod test;
@@ -19,7 +21,8 @@ usage: cargo xtask COMMAND
   bench NAME [ARGS]       measures something and prints JSON lines (tests/bench/README.md says what there is);
                           handover --real: over real sockets instead of in virtual time
   test [--only STEP]...   every test: lints, house rules, unit, property, end to end, browser, fuzz replay
-                          (steps: format test browser clippy fuzz)
+                          (steps: format test browser python clippy fuzz)
+  bindings [--release] [--accept]   builds the seam and generates what Swift, Kotlin and Python need into target/bindings
   fuzz [SECONDS] [NAME]   runs the fuzz targets, each for SECONDS (default 60)
   doctor [--check]        says what this machine lacks and installs it where it can (--check: only says)
 ";
@@ -32,6 +35,8 @@ fn main() -> ExitCode {
         Some("demo") => demo::run(&rest),
         Some("bench") if rest.first().is_some_and(|name| name == "handover") => handover(&rest[1..]),
         Some("bench") if rest.first().is_some_and(|name| name == "browser") => bench::browser(&rest[1..]),
+        Some("bench") if rest.first().is_some_and(|name| name == "bindings") => bindings::bench(&rest[1..]),
+        Some("bindings") => bindings::run(&rest),
         Some("bench") => bench::run(&rest),
         Some("sim") => sim::run(&rest),
         Some("test") => test::run(&rest),

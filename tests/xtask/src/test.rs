@@ -3,14 +3,20 @@
 use std::time::Instant;
 
 use crate::shell::{cargo, execute};
-use crate::{doctor, fuzz, media};
+use crate::{doctor, fuzz, media, python};
 
 /// A step of the run: what it is called, and what it does.
 type Step = (&'static str, fn() -> Result<(), String>);
 
 /// In the order a developer wants to hear of a mistake.
-const STEPS: [Step; 5] =
-    [("format", format), ("test", everything), ("browser", browser), ("clippy", clippy), ("fuzz", fuzz::replay)];
+const STEPS: [Step; 6] = [
+    ("format", format),
+    ("test", everything),
+    ("browser", browser),
+    ("python", python::test),
+    ("clippy", clippy),
+    ("fuzz", fuzz::replay),
+];
 
 /// `cargo xtask test [--only STEP]...`
 pub fn run(arguments: &[String]) -> Result<(), String> {

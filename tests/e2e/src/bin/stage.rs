@@ -11,6 +11,7 @@ use std::time::Duration;
 use segue::{Reliability, TrackKind};
 use segue_e2e::guest::NAMES;
 use segue_e2e::{Guest, Proxy, TestRelay};
+use segue_relay::auth::{DEVELOPMENT_KEY, LOCAL_DEVELOPMENT_SECRET};
 use segue_relay::{Claims, Grants};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt as _, AsyncWriteExt, BufReader};
@@ -118,7 +119,9 @@ async fn until<T>(what: &str, mut look: impl FnMut() -> Result<T, String>) -> Re
 impl Stage {
     async fn handle(&self, request: &Value) -> Answer {
         match text(request, "do")? {
-            "places" => Ok(json!({ "url": self.proxy.url(), "dead": self.dead })),
+            "places" => Ok(json!({
+                "url": self.proxy.url(), "dead": self.dead, "key": DEVELOPMENT_KEY, "secret": LOCAL_DEVELOPMENT_SECRET
+            })),
             "token" => self.token(request),
             "tear" => {
                 self.proxy.tear();
