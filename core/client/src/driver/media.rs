@@ -124,7 +124,7 @@ impl Driver {
 
     fn deliver_picture(&mut self, now: Instant, frame: ReceivedFrame) {
         let Some(remote) = self.remotes.get_mut(&frame.track) else { return };
-        remote.interruptions.handle_frame(now, &frame);
+        remote.interruptions.handle_frame(now, self.receiver.active_leg(frame.track), &frame);
         remote.inner.deliver_encoded(&frame);
         if !remote.inner.wants_decoding() {
             remote.worker = None;
@@ -171,7 +171,7 @@ impl Driver {
     fn pull_once(&mut self, now: Instant) {
         for (track, remote) in self.remotes.iter_mut().filter(|(_, remote)| remote.kind == TrackKind::Audio) {
             let pull = self.receiver.pull_audio(now, *track);
-            remote.interruptions.handle_pull(now, &pull);
+            remote.interruptions.handle_pull(now, self.receiver.active_leg(*track), &pull);
             let sound = match pull {
                 AudioPull::Frame(frame) => {
                     remote.inner.deliver_encoded(&frame);
