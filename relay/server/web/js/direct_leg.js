@@ -2,9 +2,11 @@
 
 import { Negotiation, sessionOf } from './negotiation.js';
 import { Senders } from './senders.js';
-import { Kind, Link } from './wire.js';
+import { Kind, Link, Source } from './wire.js';
 
 const MAX_BITRATE = 700_000;
+// One keyframe of a screen holds as much as a second of a face: under a face's rate Chromium sends it and then nothing for seconds.
+const MAX_SCREEN_BITRATE = 2_500_000;
 
 // Events: `state`, `tracks`, `signal` (detail: Signal), `lossy` (detail: LossyData).
 export class DirectLeg extends EventTarget {
@@ -44,7 +46,8 @@ export class DirectLeg extends EventTarget {
   }
 
   addTrack(track, media) {
-    this.#senders.add(track, media, [track.kind === Kind.VIDEO ? { maxBitrate: MAX_BITRATE } : {}]);
+    const maxBitrate = track.source === Source.SCREEN ? MAX_SCREEN_BITRATE : MAX_BITRATE;
+    this.#senders.add(track, media, [track.kind === Kind.VIDEO ? { maxBitrate } : {}]);
   }
 
   removeTrack(trackId) {
