@@ -54,6 +54,7 @@ impl Check for ClientFrame {
                 | Message::Subscribe(_)
                 | Message::TopologyReady(_)
                 | Message::LinkReport(_)
+                | Message::UplinkReport(_)
                 | Message::Ping(_),
             )
             | None => Ok(()),

@@ -84,7 +84,7 @@ impl Call {
             call.forward(ForwardCommand::ParticipantAdded { participant, origin, publish, subscribe, offers });
         }
         for (publisher, subscriber) in [(ALICE, BOB), (BOB, ALICE)] {
-            call.forward(ForwardCommand::Edge { publisher, subscriber, on: true, overlap: false });
+            call.forward(ForwardCommand::Edge { publisher, subscriber, on: true, overlap: false, voice_only: false });
         }
         call.publish(CAMERA);
         for participant in [ALICE, BOB] {

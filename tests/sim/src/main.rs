@@ -94,16 +94,24 @@ fn report(options: &Options, outcome: &Outcome) {
     }
 }
 
+/// What was run: with a word for changes nobody has committed.
+fn commit() -> String {
+    let git = std::process::Command::new("git").args(["describe", "--always", "--dirty", "--abbrev=12"]).output();
+    let text = git.ok().filter(|output| output.status.success()).and_then(|output| String::from_utf8(output.stdout).ok());
+    text.map_or("unknown".to_owned(), |text| text.trim().to_owned())
+}
+
 fn complain(options: &Options, failure: &Failure) {
     for line in &failure.lines {
         eprintln!("{}", line.chars().take(300).collect::<String>());
     }
     let Failure { seed, at, what, .. } = failure;
+    let commit = commit();
     if options.json {
         let what = serde_json::Value::String(what.clone());
-        println!("{{\"kind\":\"sim\",\"seed\":{seed},\"ok\":false,\"at_s\":{at:.3},\"what\":{what}}}");
+        println!("{{\"kind\":\"sim\",\"seed\":{seed},\"ok\":false,\"commit\":\"{commit}\",\"at_s\":{at:.3},\"what\":{what}}}");
     }
-    eprintln!("seed {seed}, {at:.3} s: {what}");
+    eprintln!("seed {seed}, commit {commit}, {at:.3} s: {what}");
     let scenario = options.scenario.as_ref().map(|path| format!(" --scenario {}", path.display())).unwrap_or_default();
     eprintln!("again with: cargo xtask sim --seed {seed}{scenario}{}", if options.soak { " --soak" } else { "" });
 }

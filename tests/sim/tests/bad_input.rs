@@ -128,7 +128,13 @@ fn a_word_on_an_edge_of_nobodys_moves_nothing_and_somebody_elses_edges_cannot_be
     let (liar, other) = (id(&runner, 1), id(&runner, 2));
     let word = |subscriber: u32| {
         let path = proto::Path::Relayed.into();
-        client_frame::Message::EdgePath(proto::EdgePath { epoch: None, subscriber, path, reason: "lie".to_owned() })
+        client_frame::Message::EdgePath(proto::EdgePath {
+            epoch: None,
+            subscriber,
+            path,
+            reason: "lie".to_owned(),
+            voice_only: false,
+        })
     };
     let now = runner.world.now;
     // An edge is named by its subscriber alone: the publisher is who says it.

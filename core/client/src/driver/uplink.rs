@@ -47,6 +47,8 @@ impl Driver {
         for leg in self.legs.values_mut() {
             leg.account(now, &mut self.uplink);
         }
+        self.uplink.set_fanout(self.machine.mesh_edges());
+        self.machine.set_uplink(now, self.uplink.total(), self.uplink.fanout_need());
         let mut busy = false;
         while let Some(order) = self.uplink.poll_order() {
             busy = true;

@@ -72,6 +72,8 @@ pub struct CoupledEstimator {
     config: EstimatorConfig,
     members: BTreeMap<LegId, Member>,
     uplink: Control,
+    /// What one leg looks for room for although it carries less: others may be needed soon.
+    reserve: DataRate,
     /// Who may probe, and until when.
     turn: Option<(LegId, Instant)>,
 }
@@ -81,7 +83,13 @@ impl CoupledEstimator {
     #[must_use]
     pub fn new(config: EstimatorConfig) -> Self {
         let bounds = Bounds { least: config.least, most: config.most };
-        Self { config, members: BTreeMap::new(), uplink: Control::new(config.start, bounds), turn: None }
+        Self {
+            config,
+            members: BTreeMap::new(),
+            uplink: Control::new(config.start, bounds),
+            reserve: DataRate::ZERO,
+            turn: None,
+        }
     }
 
     /// Says what a leg carries from now on. One that is new, or was idle for long, begins with its part of what is known.
@@ -93,7 +101,6 @@ impl CoupledEstimator {
         let was_active = member.is_active();
         let stale = new || member.idle_since.is_some_and(|since| now.saturating_duration_since(since) > STALE);
         member.need = need;
-        member.estimator.set_ceiling(need.most * ROOM);
         let active = member.is_active();
         member.idle_since = if active { None } else { member.idle_since.or(Some(now)) };
         if active && !was_active && stale {
@@ -108,6 +115,14 @@ impl CoupledEstimator {
         let known = self.uplink.target();
         if let Some(member) = self.members.get_mut(&leg) {
             member.estimator.start(known);
+        }
+    }
+
+    /// Says how much might have to be sent on all legs before long: a leg that is alone looks for room for it.
+    pub fn set_reserve(&mut self, reserve: DataRate) {
+        if self.reserve != reserve {
+            self.reserve = reserve;
+            self.grant();
         }
     }
 
@@ -142,6 +157,8 @@ impl CoupledEstimator {
         for (leg, member) in &mut self.members {
             let part = parts.get(leg).map(|part| (*part).max(self.config.least));
             member.estimator.set_grant(part.filter(|_| !alone));
+            let useful = if alone { member.need.most.max(self.reserve) } else { member.need.most };
+            member.estimator.set_ceiling(useful * ROOM);
         }
     }
 

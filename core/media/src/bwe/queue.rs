@@ -10,6 +10,13 @@ const BASE_SECONDS: u64 = 20;
 /// The queue is the least delay of the packets that came in this time: jitter does not count, a queue does.
 const RECENT: Duration = Duration::from_millis(80);
 
+/// Where delays differ much it takes longer until one of them was short: so many times what they differ by, up to a bound.
+const RECENT_JITTERS: u32 = 6;
+const MAX_RECENT_TIME: Duration = Duration::from_millis(250);
+
+/// Packets sent closer together than this met the same: they say nothing of how much delays differ.
+const GROUP: Duration = Duration::from_millis(5);
+
 /// Packets of that, at least: at low rates it lasts longer.
 const RECENT_PACKETS: usize = 3;
 
@@ -25,16 +32,19 @@ pub(super) struct QueueGauge {
     /// Least delay in microseconds, by second.
     seconds: VecDeque<(u64, i64)>,
     recent: VecDeque<(Duration, i64)>,
-    last: Option<i64>,
+    /// Of the last packet that was sent some time after the one counted before it: when, and its delay.
+    last: Option<(Duration, i64)>,
     /// In microseconds.
     jitter: f64,
 }
 
 impl QueueGauge {
-    /// Notes a packet that came at `received` (their clock) after `delay` microseconds (difference of two clocks).
-    pub(super) fn handle_packet(&mut self, received: Duration, delay: i64) {
-        let differs = self.last.replace(delay).map_or(0.0, |last| (delay - last).unsigned_abs() as f64);
-        self.jitter += (differs - self.jitter) * JITTER_WEIGHT;
+    /// Notes a packet that was `sent` (our clock) and came at `received` (theirs) after `delay` microseconds (difference of the two).
+    pub(super) fn handle_packet(&mut self, sent: Duration, received: Duration, delay: i64) {
+        if self.last.is_none_or(|(before, _)| sent >= before + GROUP) {
+            let differs = self.last.replace((sent, delay)).map_or(0.0, |(_, last)| (delay - last).unsigned_abs() as f64);
+            self.jitter += (differs - self.jitter) * JITTER_WEIGHT;
+        }
         let second = received.as_secs();
         match self.seconds.back_mut() {
             Some((last, least)) if *last >= second => *least = delay.min(*least),
@@ -44,14 +54,15 @@ impl QueueGauge {
             self.seconds.pop_front();
         }
         self.recent.push_back((received, delay));
+        let recent = RECENT.max((self.jitter() * RECENT_JITTERS).min(MAX_RECENT_TIME));
         while self.recent.len() > RECENT_PACKETS
-            && (self.recent.len() > MAX_RECENT || self.recent.front().is_some_and(|(at, _)| *at + RECENT < received))
+            && (self.recent.len() > MAX_RECENT || self.recent.front().is_some_and(|(at, _)| *at + recent < received))
         {
             self.recent.pop_front();
         }
     }
 
-    /// By how much the delay of a packet differs from that of the one before, on average.
+    /// By how much the delay of a group of packets differs from that of the one before, on average.
     pub(super) fn jitter(&self) -> Duration {
         Duration::from_micros(self.jitter as u64)
     }
@@ -70,7 +81,24 @@ mod tests {
     use super::*;
 
     fn run(gauge: &mut QueueGauge, from: u64, to: u64, delay: impl Fn(u64) -> i64) {
-        (from..to).step_by(10).for_each(|ms| gauge.handle_packet(Duration::from_millis(ms), delay(ms)));
+        (from..to).step_by(10).for_each(|ms| {
+            let at = Duration::from_millis(ms);
+            gauge.handle_packet(at, at, delay(ms));
+        });
+    }
+
+    #[test]
+    fn packets_sent_together_do_not_hide_how_much_delays_differ() {
+        let mut gauge = QueueGauge::default();
+        for group in 0..200u64 {
+            let (sent, delay) = (Duration::from_millis(group * 33), (group * 37 % 60) as i64 * 1_000);
+            for packet in 0..6 {
+                let sent = sent + Duration::from_micros(packet * 200);
+                gauge.handle_packet(sent, sent + Duration::from_micros(delay as u64), delay);
+            }
+        }
+        assert!(gauge.jitter() > Duration::from_millis(12), "{:?}", gauge.jitter());
+        assert!(gauge.queue() < Duration::from_millis(20), "{:?}", gauge.queue());
     }
 
     #[test]

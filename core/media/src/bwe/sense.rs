@@ -82,7 +82,7 @@ impl Sense {
         self.delivered.push(received, result.size);
         self.response = now.saturating_duration_since(result.sent_at);
         let delay = received.as_micros() as i64 - sent.as_micros() as i64;
-        self.gauge.handle_packet(received, delay);
+        self.gauge.handle_packet(sent, received, delay);
         if result.probe.is_some() {
             // The queue a probe leaves behind is its own doing and passes.
             self.trend.restart();

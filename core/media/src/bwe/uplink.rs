@@ -166,6 +166,10 @@ impl UplinkStream {
 pub struct Uplink {
     coupled: CoupledEstimator,
     carriers: BTreeMap<LegId, Carrier>,
+    /// To how many everything would go directly if it went to nobody by the relay.
+    fanout: usize,
+    /// What that would take.
+    fanout_need: DataRate,
     encoders: BTreeMap<(TrackId, EncodingId), (DataRate, Instant)>,
     orders: VecDeque<UplinkOrder>,
 }
@@ -175,7 +179,14 @@ impl Uplink {
     #[must_use]
     pub fn new(config: EstimatorConfig) -> Self {
         let coupled = CoupledEstimator::new(config);
-        Self { coupled, carriers: BTreeMap::new(), encoders: BTreeMap::new(), orders: VecDeque::new() }
+        Self {
+            coupled,
+            carriers: BTreeMap::new(),
+            fanout: 0,
+            fanout_need: DataRate::ZERO,
+            encoders: BTreeMap::new(),
+            orders: VecDeque::new(),
+        }
     }
 
     /// Says what a leg carries from now on. `reports`: the other side reports what arrives (transport-wide feedback).
@@ -186,13 +197,44 @@ impl Uplink {
         let audio = carrier.audio();
         let video = carrier.of(TrackKind::Video).fold(DataRate::ZERO, |sum, stream| sum + stream.most());
         self.coupled.set_need(now, leg, LegNeed { audio, most: audio + video * (1.0 / PAYLOAD), reports });
+        self.reserve();
         self.order(now);
+    }
+
+    /// Says to how many everything would go directly if the room were a mesh, 0 where it cannot become one. Room for that is looked for
+    /// beforehand.
+    pub fn set_fanout(&mut self, fanout: usize) {
+        if self.fanout != fanout {
+            self.fanout = fanout;
+            self.reserve();
+        }
+    }
+
+    /// What would go in all then, at its best, with headers.
+    #[must_use]
+    pub fn fanout_need(&self) -> DataRate {
+        self.fanout_need
+    }
+
+    fn reserve(&mut self) {
+        let mut tracks: BTreeMap<TrackId, DataRate> = BTreeMap::new();
+        for stream in self.carriers.values().flat_map(|carrier| &carrier.streams) {
+            let largest = stream.ladder.iter().map(|(_, most)| *most).max().unwrap_or_default();
+            let whole = match stream.kind {
+                TrackKind::Audio => largest + AUDIO_HEADERS,
+                TrackKind::Video => largest * (1.0 / PAYLOAD),
+            };
+            tracks.entry(stream.track).and_modify(|known| *known = whole.max(*known)).or_insert(whole);
+        }
+        self.fanout_need = tracks.into_values().fold(DataRate::ZERO, |sum, rate| sum + rate) * self.fanout as f64;
+        self.coupled.set_reserve(self.fanout_need);
     }
 
     /// A leg is gone.
     pub fn remove_leg(&mut self, now: Instant, leg: LegId) {
         self.carriers.remove(&leg);
         self.coupled.remove_leg(leg);
+        self.reserve();
         self.order(now);
     }
 
@@ -450,6 +492,19 @@ mod tests {
             now += Duration::from_millis(50);
         }
         assert_eq!(carries(&drain(&mut together)), [Some(EncodingId(0)), Some(EncodingId(2))]);
+    }
+
+    #[test]
+    fn what_a_mesh_would_take_is_the_best_encoding_of_each_track_for_everybody() {
+        let now = Instant::now();
+        let mut uplink = uplink(2_000);
+        uplink.set_leg(now, LegId(1), vec![voice(), camera_of(&[880, 250], true)], true);
+        assert_eq!(uplink.fanout_need(), DataRate::ZERO);
+        uplink.set_fanout(3);
+        assert_eq!(uplink.fanout_need(), (DataRate::kbps(32) + AUDIO_HEADERS + DataRate::kbps(880) * (1.0 / PAYLOAD)) * 3.0);
+        // The same track on another leg is the same track.
+        uplink.set_leg(now, LegId(2), vec![voice(), camera_of(&[880], false)], true);
+        assert_eq!(uplink.fanout_need(), (DataRate::kbps(32) + AUDIO_HEADERS + DataRate::kbps(880) * (1.0 / PAYLOAD)) * 3.0);
     }
 
     #[test]

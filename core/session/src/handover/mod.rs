@@ -51,8 +51,8 @@ pub const DRAIN_MIN: Duration = Duration::from_millis(500);
 pub const VIDEO_START: Duration = Duration::from_millis(120);
 
 /// Video sources follow one after the other at this distance, those of all publishers counted, so that nobody's downlink is hit by all
-/// at once.
-pub const VIDEO_STEP: Duration = Duration::from_millis(40);
+/// at once: each goes both ways for 80 to 90 ms, until a whole frame came and its publisher knows.
+pub const VIDEO_STEP: Duration = Duration::from_millis(60);
 
 /// So long after a video source began to go both ways its direct copies are thinned to their base layer. Not at once: what is lost before
 /// the first packet that comes by a new path is not missed there, so one whole frame has to come by both.

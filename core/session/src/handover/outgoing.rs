@@ -23,6 +23,8 @@ pub struct EdgeWish<'a> {
     pub tracks: &'a [TrackId],
     /// By how much later that path delivers than the present one.
     pub raise: Duration,
+    /// Place of the publisher's first video source among those of the room.
+    pub first_video: u32,
 }
 
 /// What an edge wants done.
@@ -34,6 +36,8 @@ pub enum OutgoingOutput {
         direct: bool,
         /// The relay is to forward.
         relayed: bool,
+        /// .. but voice only for now: pictures follow.
+        voice_only: bool,
         /// Under which decision.
         epoch: Epoch,
         /// Why.
@@ -59,6 +63,8 @@ struct Overlap {
     raise: Duration,
     since: Instant,
     resend_at: Instant,
+    /// The relay was told to forward pictures too.
+    pictures: bool,
 }
 
 impl Overlap {
@@ -192,6 +198,10 @@ impl Outgoing {
         } else if overlap.since + LAGGARD <= now {
             self.abort(now, overlap, "the other side did not become ready", LAGGARD_RETRY);
         } else {
+            if !overlap.pictures && overlap.video_at(wish.first_video) <= now {
+                overlap.pictures = true;
+                self.tell_overlap(&overlap);
+            }
             if overlap.resend_at <= now {
                 overlap.resend_at = now + PREPARE_RESEND;
                 self.send_prepare(&overlap);
@@ -257,16 +267,19 @@ impl Outgoing {
             raise: self.raising.take().map_or(Duration::ZERO, |raising| raising.raise),
             since: now,
             resend_at: now + PREPARE_RESEND,
+            // On the way back to direct legs the relay forwards everything already.
+            pictures: wish.path == Path::Direct,
         };
         self.epoch = wish.epoch;
-        self.outputs.push_back(OutgoingOutput::TellRelay {
-            direct: true,
-            relayed: true,
-            epoch: overlap.epoch,
-            reason: overlap.reason.clone(),
-        });
+        self.tell_overlap(&overlap);
         self.send_prepare(&overlap);
         self.overlap = Some(overlap);
+    }
+
+    fn tell_overlap(&mut self, overlap: &Overlap) {
+        let (epoch, reason) = (overlap.epoch, overlap.reason.clone());
+        let voice_only = !overlap.pictures;
+        self.outputs.push_back(OutgoingOutput::TellRelay { direct: true, relayed: true, voice_only, epoch, reason });
     }
 
     fn send_prepare(&mut self, overlap: &Overlap) {
@@ -313,7 +326,9 @@ impl Outgoing {
     /// Says again which path carries this edge: after the relay forgot.
     pub fn tell_relay(&mut self) {
         let (direct, relayed) = (self.carries(Path::Direct), self.carries(Path::Relayed));
-        self.outputs.push_back(OutgoingOutput::TellRelay { direct, relayed, epoch: self.epoch, reason: self.reason.clone() });
+        let voice_only = self.overlap.as_ref().is_some_and(|overlap| !overlap.pictures);
+        let (epoch, reason) = (self.epoch, self.reason.clone());
+        self.outputs.push_back(OutgoingOutput::TellRelay { direct, relayed, voice_only, epoch, reason });
     }
 
     /// The room decided anew: waits of the old decision are over.

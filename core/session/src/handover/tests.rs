@@ -14,7 +14,7 @@ fn epoch(counter: u64) -> Epoch {
 }
 
 fn wish(path: Path, counter: u64) -> EdgeWish<'static> {
-    EdgeWish { path, reason: "grown", epoch: epoch(counter), tracks: &[AUDIO, VIDEO], raise: Duration::ZERO }
+    EdgeWish { path, reason: "grown", epoch: epoch(counter), tracks: &[AUDIO, VIDEO], raise: Duration::ZERO, first_video: 0 }
 }
 
 fn outputs(edge: &mut Outgoing) -> Vec<OutgoingOutput> {
@@ -42,7 +42,7 @@ fn an_edge_moves_make_before_break() {
     edge.reconcile(now, wish(Path::Relayed, 2), UP);
     assert!(edge.carries(Path::Direct) && edge.carries(Path::Relayed));
     let out = outputs(&mut edge);
-    assert!(matches!(out[0], OutgoingOutput::TellRelay { direct: true, relayed: true, .. }));
+    assert!(matches!(out[0], OutgoingOutput::TellRelay { direct: true, relayed: true, voice_only: true, .. }));
     assert!(matches!(out[1], OutgoingOutput::Send(EdgeMessage::Prepare { path: Path::Relayed, .. })));
     // Stale answers change nothing.
     edge.handle_ready(now, epoch(1), Path::Relayed);
@@ -67,6 +67,22 @@ fn audio_goes_first_then_one_video_after_the_other() {
     let thinned = begun + THIN_AFTER;
     assert!(!edge.is_thinned(begun, 0) && edge.is_thinned(thinned, 0) && !edge.is_thinned(thinned, 1));
     assert_eq!(edge.next_step(begun + VIDEO_STEP, 0..2), Some(begun + VIDEO_STEP + THIN_AFTER));
+}
+
+#[test]
+fn the_relay_is_asked_for_pictures_when_the_first_of_them_is_due() {
+    let now = Instant::now();
+    let mut edge = Outgoing::new(now, Path::Direct, "joined", epoch(1));
+    let wish = EdgeWish { first_video: 2, ..wish(Path::Relayed, 2) };
+    edge.reconcile(now, wish, UP);
+    outputs(&mut edge);
+    edge.reconcile(now + VIDEO_START + VIDEO_STEP, wish, UP);
+    assert!(outputs(&mut edge).is_empty());
+    edge.reconcile(now + VIDEO_START + VIDEO_STEP * 2, wish, UP);
+    let out = outputs(&mut edge);
+    assert!(matches!(out[..], [OutgoingOutput::TellRelay { direct: true, relayed: true, voice_only: false, .. }]), "{out:?}");
+    edge.reconcile(now + VIDEO_START + VIDEO_STEP * 3, wish, UP);
+    assert!(outputs(&mut edge).is_empty());
 }
 
 #[test]

@@ -27,8 +27,9 @@ impl PeerMachine {
         let tracks = if moving { self.audible_tracks(remote) } else { Vec::new() };
         let raise = if moving { self.raise_for(remote, path) } else { Duration::ZERO };
         let epoch = self.topology.epoch;
+        let first_video = self.video_indices().start;
         let Some(remote) = self.remotes.get_mut(&id) else { return };
-        remote.out.reconcile(now, EdgeWish { path, reason: &reason, epoch, tracks: &tracks, raise }, states);
+        remote.out.reconcile(now, EdgeWish { path, reason: &reason, epoch, tracks: &tracks, raise, first_video }, states);
         while let Some(output) = self.remotes.get_mut(&id).and_then(|remote| remote.out.poll_output()) {
             self.handle_edge_output(now, id, output);
         }
@@ -36,14 +37,14 @@ impl PeerMachine {
 
     fn handle_edge_output(&mut self, now: Instant, id: ParticipantId, output: OutgoingOutput) {
         match output {
-            OutgoingOutput::TellRelay { direct, relayed, epoch, reason } => {
+            OutgoingOutput::TellRelay { direct, relayed, voice_only, epoch, reason } => {
                 let path = match (direct, relayed) {
                     (true, true) => proto::Path::Both,
                     (_, true) => proto::Path::Relayed,
                     _ => proto::Path::Direct,
                 };
                 let (epoch, path) = (convert::wire_epoch(epoch), path.into());
-                let edge = proto::EdgePath { epoch, subscriber: id.0, path, reason };
+                let edge = proto::EdgePath { epoch, subscriber: id.0, path, reason, voice_only };
                 self.send_server(now, client_frame::Message::EdgePath(edge));
             }
             OutgoingOutput::Send(message) => self.send_edge_message(now, id, message),

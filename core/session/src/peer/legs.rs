@@ -324,6 +324,15 @@ impl PeerMachine {
         }
     }
 
+    /// Another network is there beside the one in use: every path is sought anew while the present ones go on.
+    pub(super) fn seek_better_paths(&mut self, now: Instant) {
+        for (_, leg) in self.legs.iter_mut().filter(|(key, _)| **key != LegKey::RelaySubscriber) {
+            if leg.link == LinkState::Up {
+                leg.dialog.handle_negotiate(now, true);
+            }
+        }
+    }
+
     fn repair_leg(&mut self, now: Instant, key: LegKey, repair: Repair) {
         let Some(leg) = self.legs.get_mut(&key) else { return };
         // A browser keeps its connection for as long as it knows us: only ICE can be restarted there.

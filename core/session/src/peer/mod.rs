@@ -21,6 +21,7 @@ mod signals;
 mod tests;
 mod topology;
 mod tracks;
+mod uplink;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
@@ -35,6 +36,7 @@ use legs::Leg;
 use roster::Remote;
 use topology::TopologyState;
 use tracks::{KeyframeGate, Pending};
+use uplink::UplinkTold;
 
 use crate::data;
 
@@ -133,6 +135,7 @@ pub struct PeerMachine {
     signal_number: u64,
     data: data::Outgoing,
     keyframes: BTreeMap<(TrackId, EncodingId), KeyframeGate>,
+    uplink_told: UplinkTold,
     /// Nothing is heard on any leg, and the others have not been told where we are now.
     cut_off: bool,
     /// The host says that its network changed: what still looks well is sought anew too.
@@ -168,6 +171,7 @@ impl PeerMachine {
             signal_number: 0,
             data: data::Outgoing::default(),
             keyframes: BTreeMap::new(),
+            uplink_told: UplinkTold::default(),
             cut_off: false,
             moved: false,
             dropped: Dropped::default(),
@@ -318,6 +322,13 @@ impl PeerMachine {
         if let Some(remote) = self.remotes.get_mut(&from) {
             remote.inc.handle_switch_ready(path);
         }
+        self.settle(now);
+    }
+
+    /// The system has another network, say Wi-Fi beside the mobile one, and the old one still works: all transports look for paths over it
+    /// before the old one goes. Media goes on meanwhile.
+    pub fn handle_network_change(&mut self, now: Instant) {
+        self.seek_better_paths(now);
         self.settle(now);
     }
 

@@ -53,6 +53,7 @@ impl PeerMachine {
         self.topology.epoch = convert::epoch(commit.and_then(|commit| commit.epoch));
         self.topology.committed = committed;
         self.topology.prepared = None;
+        self.uplink_told.forget();
         self.topology.reason = commit.map(|commit| commit.reason.clone()).unwrap_or_default();
         // A mixed room does not say where it was going; its size does.
         self.topology.target = match committed {

@@ -307,7 +307,20 @@ impl RoomAuthority {
     fn view(&mut self) -> RoomView {
         let facts = self.facts.unwrap_or_else(|| self.facts_now());
         self.facts = Some(facts);
-        RoomView { facts, tangled: self.tangled(), direct_worse: self.direct_worse(), edges: self.edges.counts() }
+        RoomView {
+            facts,
+            tangled: self.tangled(),
+            direct_worse: self.direct_worse(),
+            short_since: self.small_members().filter_map(Member::short_since).min(),
+            lacks_uplink: self.small_members().any(Member::lacks_uplink),
+            edges: self.edges.counts(),
+        }
+    }
+
+    /// Members of a room that could be a mesh, nobody of a larger one.
+    fn small_members(&self) -> impl Iterator<Item = &Member> {
+        let small = self.members.len() <= self.config.topology.mesh_max;
+        self.members.values().filter(move |_| small)
     }
 
     /// Asks every member: only where one of them changed, not for every word on an edge.
@@ -341,8 +354,9 @@ impl RoomAuthority {
     }
 
     pub(super) fn forward_edge(&mut self, publisher: ParticipantId, subscriber: ParticipantId, path: EdgePath) {
-        let (on, overlap) = (path.forwarded(), path == EdgePath::Both);
-        self.forward(ForwardCommand::Edge { publisher, subscriber, on, overlap });
+        let (on, voice_only) = (path.forwarded(), path == EdgePath::Voice);
+        let overlap = voice_only || path == EdgePath::Both;
+        self.forward(ForwardCommand::Edge { publisher, subscriber, on, overlap, voice_only });
     }
 
     pub(super) fn forward(&mut self, command: ForwardCommand) {

@@ -63,6 +63,8 @@ pub enum ForwardCommand {
         /// The publisher sends on the direct path as well: hold the subscriber to the encoding it decodes, and keep selection by
         /// loudness and pauses by the allocator off for this edge until it is over.
         overlap: bool,
+        /// In overlap: voice goes first, pictures follow with another command.
+        voice_only: bool,
     },
     /// A subscriber's wish for one track; [`Quality::Off`] is not to receive it.
     Subscription {

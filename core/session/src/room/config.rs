@@ -45,6 +45,8 @@ pub struct TopologyConfig {
     pub laggard_after: Duration,
     /// Wait after a handover that failed; doubles with each failure in a row.
     pub backoff: Duration,
+    /// A participant's uplink must have borne too little for the mesh this long, without rising, before the room goes to the relay.
+    pub uplink_hold: Duration,
     /// A shared screen among three or more asks for the relay.
     pub relay_for_screens: bool,
 }
@@ -74,6 +76,7 @@ impl Default for TopologyConfig {
             handover_interval: Duration::from_secs(30),
             laggard_after: Duration::from_secs(8),
             backoff: Duration::from_secs(30),
+            uplink_hold: Duration::from_secs(5),
             relay_for_screens: true,
         }
     }

@@ -11,6 +11,8 @@ pub(super) enum EdgePath {
     On(Path),
     /// On both, on the way to another.
     Both,
+    /// Likewise, but the relay is to forward voice only so far.
+    Voice,
 }
 
 impl EdgePath {
@@ -140,6 +142,6 @@ fn count(counts: &mut EdgeCounts, edge: Edge, add: bool) {
                 change(&mut counts.stuck);
             }
         }
-        EdgePath::Both => {}
+        EdgePath::Both | EdgePath::Voice => {}
     }
 }

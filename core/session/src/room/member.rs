@@ -22,6 +22,30 @@ pub(super) const PUBLISHES_PER_SECOND: u32 = 1;
 /// Times its number of tracks a participant may publish at once: all of them, and all of them anew.
 const PUBLISH_BURST: u64 = 2;
 
+/// Pictures that a mesh shows at less than this share (of a thousand) of their rate are better off on the relay, where one copy of them
+/// leaves ..
+const SHORT_PERMILLE: u64 = 700;
+
+/// .. and from this share on a room may go back: what is lost by it, nobody sees.
+const ENOUGH_PERMILLE: u64 = 900;
+
+/// An estimate that rose by this part is still being found out.
+const RISE: u32 = 20;
+
+/// What a participant says of its uplink.
+#[derive(Clone, Copy, Debug)]
+struct Uplink {
+    report: proto::UplinkReport,
+    /// Since when it has borne too little, without rising.
+    short_since: Option<Instant>,
+}
+
+impl Uplink {
+    fn bears(report: proto::UplinkReport, permille: u64) -> bool {
+        u64::from(report.uplink_kbps) * 1_000 >= u64::from(report.mesh_kbps) * permille
+    }
+}
+
 pub(super) struct Member {
     pub(super) id: ParticipantId,
     pub(super) identity: String,
@@ -40,6 +64,7 @@ pub(super) struct Member {
     failed_peers: BTreeSet<ParticipantId>,
     /// Round trip in microseconds and loss in thousandths of its legs, by who is at the other end; 0 is the relay.
     links: BTreeMap<ParticipantId, (u32, u32)>,
+    uplink: Option<Uplink>,
     pub(super) messages: Bucket,
     pub(super) bytes: Bucket,
     pub(super) publishes: Bucket,
@@ -65,6 +90,7 @@ impl Member {
             lost_at: None,
             failed_peers: BTreeSet::new(),
             links: BTreeMap::new(),
+            uplink: None,
             messages: Bucket::new(now, config.messages_per_second),
             bytes: Bucket::new(now, config.bytes_per_second),
             publishes: Bucket::with_burst(now, PUBLISHES_PER_SECOND, PUBLISH_BURST * config.max_tracks as u64),
@@ -138,6 +164,26 @@ impl Member {
             }
             _ => {}
         }
+    }
+
+    pub(super) fn handle_uplink_report(&mut self, now: Instant, report: proto::UplinkReport) {
+        let short = !Uplink::bears(report, SHORT_PERMILLE);
+        let before = self.uplink.filter(|before| {
+            let known = before.report.uplink_kbps;
+            before.report.mesh_kbps == report.mesh_kbps && report.uplink_kbps <= known.saturating_add(known / RISE)
+        });
+        let since = before.and_then(|before| before.short_since).unwrap_or(now);
+        self.uplink = Some(Uplink { report, short_since: short.then_some(since) });
+    }
+
+    /// Since when its uplink has borne too little for a mesh.
+    pub(super) fn short_since(&self) -> Option<Instant> {
+        self.uplink?.short_since
+    }
+
+    /// Whether a mesh would cost its pictures something. Of those who do not report, nothing is known.
+    pub(super) fn lacks_uplink(&self) -> bool {
+        self.uplink.is_some_and(|uplink| !Uplink::bears(uplink.report, ENOUGH_PERMILLE))
     }
 
     pub(super) fn forget(&mut self, peer: ParticipantId) {

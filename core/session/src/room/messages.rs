@@ -110,6 +110,12 @@ impl RoomAuthority {
                 }
                 self.reconsider(now);
             }
+            Some(Message::UplinkReport(report)) => {
+                if let Some(member) = self.members.get_mut(&from) {
+                    member.handle_uplink_report(now, report);
+                }
+                self.reconsider(now);
+            }
             // That somebody's legs are up says no more than its edges will say; the room does not wait for it.
             Some(Message::TopologyReady(_)) => {}
             Some(Message::Ping(ping)) => self.send(from, server_frame::Message::Pong(proto::Pong { time_us: ping.time_us })),
@@ -300,6 +306,7 @@ impl RoomAuthority {
         let path = match word.path() {
             proto::Path::Direct => EdgePath::On(Path::Direct),
             proto::Path::Relayed => EdgePath::On(Path::Relayed),
+            proto::Path::Both if word.voice_only => EdgePath::Voice,
             proto::Path::Both => EdgePath::Both,
             proto::Path::Unspecified => {
                 return Err(RoomError::Malformed("an edge path is DIRECT, RELAYED or BOTH; set `path`"));

@@ -66,7 +66,8 @@ impl Scene {
     }
 
     fn edge(&mut self, from: ParticipantId, to: ParticipantId, path: proto::Path) {
-        let word = proto::EdgePath { epoch: None, subscriber: to.0, path: path.into(), reason: "moved".to_owned() };
+        let reason = "moved".to_owned();
+        let word = proto::EdgePath { epoch: None, subscriber: to.0, path: path.into(), reason, voice_only: false };
         self.tell(from, client_frame::Message::EdgePath(word));
     }
 
@@ -646,4 +647,31 @@ fn mistakes_are_named_as_they_were_made() {
     assert!(words(&scene).contains("yourself"), "{}", words(&scene));
     scene.tell(ann, client_frame::Message::Signal(proto::Signal { to: ann.0, ..Default::default() }));
     assert!(words(&scene).contains("yourself"), "{}", words(&scene));
+}
+
+#[test]
+fn an_uplink_that_does_not_bear_the_mesh_moves_the_room_once_that_has_lasted() {
+    let mut scene = Scene::new();
+    let people: Vec<_> = ["a", "b", "c"].map(|name| scene.join(person(name))).to_vec();
+    for &id in &people {
+        scene.camera(id);
+    }
+    let report = |uplink_kbps| client_frame::Message::UplinkReport(proto::UplinkReport { uplink_kbps, mesh_kbps: 2_000 });
+    // One that is still being found out is no reason.
+    for (second, uplink) in [600, 800, 1_000, 1_200, 1_300].into_iter().enumerate() {
+        scene.tell(people[0], report(uplink));
+        scene.wait(SECOND * (1 + second as u32 % 2));
+    }
+    scene.wait(SECOND * 3);
+    assert!(scene.topology_words(people[1]).is_empty());
+    scene.wait(SECOND * 2);
+    assert_eq!(scene.topology_words(people[1]), ["prepare Relayed"]);
+    scene.all_edges(&people, proto::Path::Relayed);
+    // Between the two bounds it stays where it is, however long.
+    scene.tell(people[0], report(1_700));
+    scene.wait(SECOND * 60);
+    assert!(scene.topology_words(people[1]).is_empty());
+    scene.tell(people[0], report(1_900));
+    scene.wait(SECOND * 11);
+    assert_eq!(scene.topology_words(people[1]), ["prepare Mesh"]);
 }

@@ -186,6 +186,9 @@ impl Controller {
         } else {
             self.failing_since = None;
         }
+        if let Some(since) = want.short_since {
+            at = at.max(since + self.config.uplink_hold);
+        }
         if want.path == Path::Direct {
             let since = *self.small_since.get_or_insert(now);
             at = at.max(since + self.config.down_hold);

@@ -1,5 +1,7 @@
 //! What the topology controller looks at, and what it concludes.
 
+use std::time::Instant;
+
 use segue_model::{Path, Topology};
 
 use super::config::TopologyConfig;
@@ -33,6 +35,10 @@ pub(super) struct RoomView {
     pub(super) tangled: bool,
     /// Between some two the direct path is missing or clearly worse than the relay: not a mesh to go back to.
     pub(super) direct_worse: bool,
+    /// Since when somebody's uplink has borne too little for a mesh.
+    pub(super) short_since: Option<Instant>,
+    /// A mesh would cost somebody's pictures something.
+    pub(super) lacks_uplink: bool,
     /// Live edges.
     pub(super) edges: EdgeCounts,
 }
@@ -44,13 +50,15 @@ pub(super) struct Want {
     pub(super) reason: &'static str,
     /// A failure asks for it: the limit on the number of handovers does not hold.
     pub(super) failure: bool,
+    /// Since when an uplink asks for it, which has to last.
+    pub(super) short_since: Option<Instant>,
 }
 
 impl RoomView {
     /// Where this room should be; `None`: where it is.
     pub(super) fn want(&self, config: &TopologyConfig) -> Option<Want> {
-        let relayed = |reason| Some(Want { path: Path::Relayed, reason, failure: false });
-        let direct = |reason| Some(Want { path: Path::Direct, reason, failure: false });
+        let relayed = |reason| Some(Want { path: Path::Relayed, reason, failure: false, short_since: None });
+        let direct = |reason| Some(Want { path: Path::Direct, reason, failure: false, short_since: None });
         let facts = &self.facts;
         let max = if facts.video { config.mesh_max } else { config.mesh_max_audio };
         if facts.members <= 1 {
@@ -75,9 +83,14 @@ impl RoomView {
             return relayed("a screen is shared");
         }
         if self.tangled {
-            return Some(Want { path: Path::Relayed, reason: "two direct paths of a participant failed", failure: true });
+            let reason = "two direct paths of a participant failed";
+            return Some(Want { path: Path::Relayed, reason, failure: true, short_since: None });
         }
-        if facts.members < max && !self.direct_worse {
+        if self.short_since.is_some() && facts.members > 2 {
+            let reason = "an uplink does not bear the mesh";
+            return Some(Want { path: Path::Relayed, reason, failure: false, short_since: self.short_since });
+        }
+        if facts.members < max && !self.direct_worse && (!self.lacks_uplink || facts.members <= 2) {
             return direct("the room has shrunk");
         }
         None

@@ -157,6 +157,13 @@ struct Participant {
 struct Edge {
     on: bool,
     overlap: bool,
+    voice_only: bool,
+}
+
+impl Edge {
+    fn carries(self, kind: TrackKind) -> bool {
+        self.on && (kind == TrackKind::Audio || !self.voice_only)
+    }
 }
 
 /// The forwarder of one room.
@@ -267,7 +274,7 @@ impl RoomForwarder {
             let edge = self.edges.get(&(owner, subscriber)).copied().unwrap_or_default();
             let merges = self.merges(owner, subscriber);
             let Some(out) = added.out_mut(place) else { continue };
-            (out.is_there, out.on, out.overlap) = (true, edge.on, edge.overlap);
+            (out.is_there, out.on, out.overlap) = (true, edge.carries(kind), edge.overlap);
             out.selector.set_pinned(edge.overlap && merges);
         }
         if let Some(owner) = self.participants.get_mut(owner) {
@@ -312,13 +319,26 @@ impl RoomForwarder {
     /// encoding it decodes, and loudness does not choose.
     pub fn set_edge(&mut self, publisher: ParticipantId, subscriber: ParticipantId, on: bool, overlap: bool) {
         let Some(place) = self.participants.place(subscriber).filter(|_| self.participants.contains(publisher)) else { return };
-        self.edges.insert((publisher, subscriber), Edge { on, overlap });
+        self.change_edge(publisher, subscriber, place, Edge { on, overlap, voice_only: false });
+    }
+
+    /// An overlap begins: voice goes both ways, pictures follow with [`RoomForwarder::set_edge`], so that a subscriber's downlink does not
+    /// bear every picture twice while voice is being proven.
+    pub fn set_edge_voice(&mut self, publisher: ParticipantId, subscriber: ParticipantId) {
+        let Some(place) = self.participants.place(subscriber).filter(|_| self.participants.contains(publisher)) else { return };
+        self.change_edge(publisher, subscriber, place, Edge { on: true, overlap: true, voice_only: true });
+    }
+
+    fn change_edge(&mut self, publisher: ParticipantId, subscriber: ParticipantId, place: usize, edge: Edge) {
+        self.edges.insert((publisher, subscriber), edge);
         let merges = self.merges(publisher, subscriber);
         for track in self.owned(publisher) {
-            let Some(out) = self.tracks.get_mut(track).and_then(|track| track.out_mut(place)) else { continue };
+            let Some(track_state) = self.tracks.get_mut(track) else { continue };
+            let on = edge.carries(track_state.kind);
+            let Some(out) = track_state.out_mut(place) else { continue };
             let stopped = out.on && !on;
-            (out.on, out.overlap) = (on, overlap);
-            out.selector.set_pinned(overlap && merges);
+            (out.on, out.overlap) = (on, edge.overlap);
+            out.selector.set_pinned(edge.overlap && merges);
             if stopped {
                 out.selector.reset();
                 let slot = out.slot;

@@ -272,6 +272,7 @@ fn topology_of(settings: &TopologySettings) -> Result<TopologyConfig, ConfigErro
         laggard_after: seconds("topology.laggard_seconds", settings.laggard_seconds, defaults.laggard_after)?,
         backoff: seconds("topology.backoff_seconds", settings.backoff_seconds, defaults.backoff)?,
         relay_for_screens: settings.relay_for_screens.unwrap_or(defaults.relay_for_screens),
+        ..defaults
     })
 }
 

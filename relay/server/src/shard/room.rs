@@ -253,7 +253,8 @@ mod tests {
     fn a_room_that_joins_at_once_does_not_crowd_out_its_descriptions() {
         use segue_session::room::{ForwardCommand, MAX_PARTICIPANTS};
         let (publisher, subscriber) = (ParticipantId(1), ParticipantId(2));
-        let edge = MediaCommand::Forward(ForwardCommand::Edge { publisher, subscriber, on: true, overlap: false });
+        let edge =
+            MediaCommand::Forward(ForwardCommand::Edge { publisher, subscriber, on: true, overlap: false, voice_only: false });
         let answer = MediaCommand::SubscriberAnswer { participant: subscriber, generation: 1, sdp: String::new() };
         let waiting = Waiting::default();
         assert!((0..MAX_PARTICIPANTS * (MAX_PARTICIPANTS - 1)).all(|_| waiting.enter(&edge).is_ok()));

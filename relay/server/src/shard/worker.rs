@@ -283,7 +283,10 @@ impl Shard {
             }
             ForwardCommand::TrackMuted { track, muted } => room.forwarder.set_muted(track, muted),
             ForwardCommand::TrackRemoved { track } => room.forwarder.remove_track(track),
-            ForwardCommand::Edge { publisher, subscriber, on, overlap } => {
+            ForwardCommand::Edge { publisher, subscriber, voice_only: true, .. } => {
+                room.forwarder.set_edge_voice(publisher, subscriber);
+            }
+            ForwardCommand::Edge { publisher, subscriber, on, overlap, .. } => {
                 room.forwarder.set_edge(publisher, subscriber, on, overlap);
             }
             ForwardCommand::Subscription { track, subscriber, quality } => {

@@ -36,7 +36,12 @@ pub struct Measured {
     pub downlink_ratio: Option<f64>,
     /// Delay added beyond the difference of the paths, in milliseconds, for each edge.
     pub delay_added: Vec<f64>,
+    /// Within 30 s.
     pub switches: usize,
+    /// The longest time somebody who had left was still listed, in a churn.
+    pub ghost_ms: Option<f64>,
+    /// Keyframes each newcomer asked for, of each source.
+    pub newcomer_keyframes: Vec<f64>,
     /// After a disaster: until each edge was heard and seen again.
     pub audio_outage: Vec<f64>,
     pub video_outage: Vec<f64>,
@@ -64,6 +69,7 @@ pub struct Side {
     last_commit: Option<Duration>,
     keyframes_before: u64,
     keyframes: u64,
+    newcomer_keyframes: Vec<f64>,
     edges: Vec<EdgePlayed>,
     messages_lost: u64,
     messages_doubled: u64,
@@ -102,6 +108,7 @@ impl Side {
             last_commit: None,
             keyframes_before: 0,
             keyframes: 0,
+            newcomer_keyframes: Vec::new(),
             edges: Vec::new(),
             messages_lost: 0,
             messages_doubled: 0,
@@ -171,11 +178,14 @@ impl Side {
     pub fn finish(&mut self, trial: &Trial, world: &World) {
         self.until = world.now - world.base;
         self.keyframes = keyframes(world, self.established) - self.keyframes_before;
+        let newcomers = world.nodes.iter().skip(self.established).filter(|_| trial.up).flat_map(|node| node.remotes.values());
+        let pictures = newcomers.filter(|remote| remote.kind == TrackKind::Video);
+        self.newcomer_keyframes = pictures.map(|remote| remote.played.keyframes_asked.len() as f64).collect();
         let begun = self.begun - self.base;
         let mut times: Vec<_> =
             world.oracle.handovers.iter().map(|(at, _)| *at - self.base).filter(|at| *at >= begun).collect();
         times.dedup();
-        self.switches = times.len();
+        self.switches = switches_at_once(&times);
         let wanted = if trial.up { Path::Relayed } else { Path::Direct };
         // Whoever cannot reach the relay stays where it is.
         let stays = (trial.class == Class::RelayBlocked).then(|| world.nodes[0].machine.local()).flatten();
@@ -239,6 +249,27 @@ impl Side {
         (begun, end.min(self.until.saturating_sub(Duration::from_millis(800))))
     }
 
+    /// From the room's decision to the last commit.
+    fn migrate_ms(&self, trial: &Trial) -> Option<f64> {
+        let (prepared, last) = self.prepared.zip(self.last_commit)?;
+        // Playout is stretched by at most a tenth before a slower path is used: that time is not the machine's.
+        Some((ms(last.saturating_sub(prepared)) - 10.0 * trial.slower()).max(0.0))
+    }
+
+    /// What can be said of a run without a twin.
+    pub fn alone(&self, trial: &Trial) -> Measured {
+        Measured {
+            migrate_ms: self.migrate_ms(trial),
+            participants_lost: self.silent.len() as u64,
+            lost: self.silent.iter().cloned().collect(),
+            messages_lost: self.messages_lost,
+            messages_doubled: self.messages_doubled,
+            switches: self.switches,
+            moved: self.moved,
+            ..Measured::default()
+        }
+    }
+
     fn bytes_between(&self, from: Duration, to: Duration) -> Vec<Bytes> {
         let at = |time: Duration| {
             let index = self.slices.partition_point(|(at, ..)| *at < time).min(self.slices.len().saturating_sub(1));
@@ -258,6 +289,12 @@ fn keyframes(world: &World, established: usize) -> u64 {
     remotes.filter(|(track, _)| tracks.contains(track)).map(|(_, remote)| remote.played.keyframes_asked.len() as u64).sum()
 }
 
+/// The most handovers that began within 30 s.
+pub fn switches_at_once(times: &[Duration]) -> usize {
+    let within = |first: &Duration| times.iter().filter(|at| (*first..*first + Duration::from_secs(30)).contains(at)).count();
+    times.iter().map(within).max().unwrap_or(0)
+}
+
 fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
@@ -271,6 +308,7 @@ pub fn compare(trial: &Trial, with: &Side, without: &Side) -> Measured {
         participants_lost: with.silent.len().saturating_sub(without.silent.len()) as u64,
         lost: with.silent.iter().cloned().collect(),
         switches: with.switches,
+        newcomer_keyframes: with.newcomer_keyframes.clone(),
         moved: with.moved,
         ..Measured::default()
     };
@@ -302,10 +340,7 @@ pub fn compare(trial: &Trial, with: &Side, without: &Side) -> Measured {
             }
         }
     }
-    if let (Some(prepared), Some(last)) = (with.prepared, with.last_commit) {
-        // Playout is stretched by at most a tenth before a slower path is used: that time is not the machine's.
-        measured.migrate_ms = Some((ms(last.saturating_sub(prepared)) - 10.0 * trial.slower()).max(0.0));
-    }
+    measured.migrate_ms = with.migrate_ms(trial);
     let moving: Vec<Duration> = with.slices.iter().filter(|(_, _, moving)| *moving).map(|(at, ..)| *at).collect();
     if let (Some(first), Some(last)) = (moving.first(), moving.last()) {
         measured.overlap_ms = Some(ms(*last - *first) + 20.0);

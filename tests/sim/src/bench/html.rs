@@ -11,18 +11,22 @@ const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:72em;marg
 collapse;font-size:13px}td,th{border-bottom:1px solid #ddd;padding:.25em .7em;text-align:right}td:first-child,th:first-child{text-align:\
 left}.no{color:#b00020;font-weight:600}.yes{color:#1b6e3a}svg{display:block;margin:.5em 0 1.5em}code{background:#f3f3f3;padding:.1em .3em}";
 
-const METHOD: &str = "<h2>Method</h2><p>Every seed draws a room (2 to 7 people who are measured, and those whose coming or leaving moves it), \
+const METHOD: &str = "<h2>Method</h2><p>Every seed draws a room (2 to 8 people who are measured, and those whose coming or leaving moves it), \
 a direction and a condition class, and is run twice in virtual time: once under a relay that moves the room, once, the twin, under one that is \
 configured not to. What decides in both is the code that ships; made up are the network, ICE and DTLS (a transport is up after a stated number \
 of round trips), and the codecs (frames carry their number).</p><p>A media packet has the same fate in both runs whatever path it takes: loss and \
-jitter are functions of the seed, the packet's origin, its receiver and which retransmission it is. The class <code>hops</code> draws them per \
+jitter are functions of the seed, the captured frame and the packet's place in it, its receiver and which retransmission it is. All that is \
+sent obeys the estimator that ships, so rates and frame sizes may differ between the two; which frames are hit does not. The class <code>hops</code> draws them per \
 hop instead, so that its twin loses other packets.</p><ul><li><b>Audio gap</b>: the longest run of frames that the twin played and this run did \
 not, from the room's decision to 3 s after the last edge has moved, for each pair of participants.</li><li><b>Audio hole</b>: the longest time \
 without anything to play, less that of the twin: a playout that is held would leave out no frame and still be heard.</li><li><b>Video gap</b>: \
 the longest excess of the interval between two pictures shown over that between their captures, less the twin's.</li><li><b>Frames lost</b>: \
 frames of video the twin showed and this run did not.</li><li><b>Overlap cost</b>: bytes of a participant from the first edge in overlap to the \
 last, over those of the twin in the same time, for the participant it costs most; without keyframes, which a newcomer costs in both runs.</li>\
-<li><b>Outage</b>: after a relay was killed, an edge cut or a network lost, the longest silence of an edge; no twin.</li></ul><p>The gaps of the \
+<li><b>Outage</b>: after a relay was killed, an edge cut or a network lost, the longest silence of an edge; no twin.</li><li><b>Quality</b>: \
+bytes of each picture played from 1 to 3 s after the last commit, over those of the twin.</li><li><b>Migration</b>: from the room's decision to \
+the last commit, less ten times the difference of paths for which playout is stretched. <code>16</code>: eight more join a mesh of eight at \
+once, and the eight move.</li><li><b>Churn</b>: one joins or leaves every second for ten minutes.</li></ul><p>The gaps of the \
 summary and of G1 to G4 are those of the classes these goals speak of: loss up to 5 %, path differences up to 150 ms. Every other class has its \
 line below.</p><h2>Again</h2><p><code>cargo xtask bench handover --seeds 1000 --json</code>, one seed with <code>--seeds 1 --seed-base S \
 --each</code>, one class with <code>--class NAME</code>, other conditions with <code>--loss P --burst --jitter MS --path-diff MS \

@@ -60,8 +60,6 @@ impl Options {
         };
         let mut trial = Trial { seed, participants, up, class, loss: 0.0, burst: self.burst, jitter: 0.0, diff: 0.0 };
         class.shape(&mut trial, &mut rng);
-        // Direct legs exist in rooms of up to eight, newcomers and those who leave included.
-        trial.participants = trial.participants.min(if trial.up { 7 } else { 6 });
         trial.loss = self.loss.unwrap_or(trial.loss);
         trial.jitter = self.jitter.unwrap_or(trial.jitter);
         trial.diff = self.path_diff.unwrap_or(trial.diff);

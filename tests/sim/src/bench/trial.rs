@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use segue_model::TrackSource;
+use segue_model::{ParticipantId, TrackSource};
 
-use super::compare::{Measured, Side, compare};
-use crate::net::{Burst, Common, Conditions, End, Plane};
+use super::compare::{Measured, Side, compare, switches_at_once};
+use crate::net::{Access, Burst, Common, Conditions, End, Plane, Rate};
 use crate::rng::Rng;
-use crate::scenario::{Failure, Runner, Scenario, What, source};
+use crate::scenario::{Failure, Runner, Scenario, Step, What, source};
 use crate::world::{JoinOptions, World};
 use segue_model::TopologyPolicy;
 
@@ -19,6 +19,9 @@ const WARM_UP: Duration = Duration::from_secs(14);
 
 /// After the last commit, what is late still counts.
 pub const AFTERMATH: Duration = Duration::from_secs(3);
+
+/// As the goal for churn has it.
+const CHURN_SECONDS: u64 = 600;
 
 /// Steps in which bytes are counted.
 pub const SLICE: Duration = Duration::from_millis(20);
@@ -49,12 +52,19 @@ pub enum Class {
     RelayKilled,
     EdgeKilled,
     RoamHard,
+    RoamSoft,
+    /// Eight more join a mesh of eight at once.
+    Sixteen,
+    /// One joins or leaves every second.
+    Churn,
+    /// Uplinks that bear a quarter more than a mesh takes.
+    Uplink,
     /// What the command line says.
     Asked,
 }
 
 impl Class {
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 27] = [
         Self::Clean,
         Self::Loss1,
         Self::Loss5,
@@ -78,6 +88,10 @@ impl Class {
         Self::RelayKilled,
         Self::EdgeKilled,
         Self::RoamHard,
+        Self::RoamSoft,
+        Self::Sixteen,
+        Self::Churn,
+        Self::Uplink,
     ];
 
     /// As it is called in reports and on the command line.
@@ -107,6 +121,10 @@ impl Class {
             Self::RelayKilled => "relay_killed",
             Self::EdgeKilled => "edge_killed",
             Self::RoamHard => "roam_hard",
+            Self::RoamSoft => "roam_soft",
+            Self::Sixteen => "sixteen",
+            Self::Churn => "churn",
+            Self::Uplink => "uplink",
             Self::Asked => "asked",
         }
     }
@@ -119,14 +137,20 @@ impl Class {
 
     /// Counts only in its own fields: a kill, a partition or a lost network.
     #[must_use]
-    pub const fn stands_apart(self) -> bool {
-        matches!(self, Self::RelayBlocked | Self::RelayKilled | Self::EdgeKilled | Self::RoamHard)
+    pub fn stands_apart(self) -> bool {
+        self.has_no_twin() || self == Self::RelayBlocked
+    }
+
+    /// Measured by itself: what dies has no twin, and neither has a room that is too large for a mesh or changes all the time.
+    #[must_use]
+    pub const fn has_no_twin(self) -> bool {
+        matches!(self, Self::RelayKilled | Self::EdgeKilled | Self::RoamHard | Self::RoamSoft | Self::Sixteen | Self::Churn)
     }
 
     /// Within what the goals for gaps speak of: loss up to 5 %, differences up to 150 ms, nothing broken besides.
     #[must_use]
-    pub const fn is_gated(self) -> bool {
-        !self.stands_apart() && !matches!(self, Self::Loss10 | Self::Slower200 | Self::Hops | Self::RelayStalls)
+    pub fn is_gated(self) -> bool {
+        !self.stands_apart() && !matches!(self, Self::Loss10 | Self::Slower200 | Self::Hops | Self::RelayStalls | Self::Uplink)
     }
 
     pub fn shape(self, trial: &mut Trial, rng: &mut Rng) {
@@ -145,7 +169,10 @@ impl Class {
             // What dies must have been in use: these are about one direction only.
             Self::RelayKilled => (trial.up, trial.participants) = (true, rng.between(3, 6) as usize),
             Self::EdgeKilled => (trial.up, trial.participants) = (true, rng.between(3, 4) as usize),
-            Self::RoamHard => (trial.up, trial.participants) = (true, rng.between(2, 4) as usize),
+            Self::RoamHard | Self::RoamSoft => (trial.up, trial.participants) = (true, rng.between(2, 4) as usize),
+            Self::Sixteen => (trial.up, trial.participants) = (true, 8),
+            // A mesh that an uplink bears is a small one.
+            Self::Uplink => trial.participants = rng.between(2, 4) as usize,
             Self::RelayBlocked => trial.up = true,
             _ => {}
         }
@@ -180,12 +207,15 @@ impl Trial {
     /// An oracle was broken.
     pub fn measure(&self, scenario: Option<&Scenario>) -> Result<Measured, Failure> {
         match self.class {
-            Class::RelayKilled | Class::EdgeKilled | Class::RoamHard => self.disaster(),
+            Class::Sixteen => self.crowd(),
+            Class::Churn => self.churn(),
+            class if class.has_no_twin() => self.disaster(),
             _ => {
-                let with = self.side(true, scenario)?;
+                let own = self.with_people_of(scenario);
+                let with = own.side(true, scenario)?;
                 let until = with.until;
-                let without = self.side_until(false, scenario, Some(until))?;
-                Ok(compare(self, &with, &without))
+                let without = own.side_until(false, scenario, Some(until))?;
+                Ok(compare(&own, &with, &without))
             }
         }
     }
@@ -205,9 +235,11 @@ impl Trial {
     }
 
     fn runner(&self, mesh_max: usize, scenario: Option<&Scenario>) -> Runner {
-        let text = format!("name = 'bench'\nstep = []\n[room]\nmesh_max = {mesh_max}\nmesh_max_audio = {mesh_max}");
-        let plain = Scenario::parse(&text, &|_| None).expect("a scenario without steps");
-        let mut runner = Runner::new(&plain, self.seed, true);
+        let mut plain = Scenario::parse("name = 'bench'\nstep = []", &|_| None).expect("a scenario without steps");
+        plain.room = scenario.map(|scenario| scenario.room.clone()).unwrap_or_default();
+        (plain.room.mesh_max, plain.room.mesh_max_audio) = (Some(mesh_max), Some(mesh_max));
+        // Only what is compared has to be kept.
+        let mut runner = Runner::new(&plain, self.seed, self.class != Class::Churn);
         let net = &mut runner.world.net;
         let direct = DIRECT_MS.max(5.0 - self.diff);
         net.direct = Conditions { delay_ms: direct, ..Conditions::default() };
@@ -236,20 +268,39 @@ impl Trial {
     fn join(&self, world: &mut World, name: &str) {
         let skew_ppm = if self.class == Class::Skew { if world.nodes.len().is_multiple_of(2) { 200 } else { -200 } } else { 0 };
         let at = world.join(JoinOptions { name: name.to_owned(), policy: TopologyPolicy::Auto, skew_ppm });
-        for what in [What::Microphone, What::Camera] {
-            world.with(at, |node, now| node.publish(now, source(what)));
+        if self.class == Class::Uplink {
+            world.net.set_access(End::Host(at), &self.access());
         }
+        // In a churn it is the room that is looked at, not its pictures.
+        let sources: &[What] = if self.class == Class::Churn { &[What::Microphone] } else { &[What::Microphone, What::Camera] };
+        for what in sources {
+            world.with(at, |node, now| node.publish(now, source(*what)));
+        }
+    }
+
+    /// Bears voice and one picture for everybody but oneself, and a quarter more.
+    fn access(&self) -> Access {
+        let copies = (self.participants as u64).saturating_sub(1).max(2);
+        Access { up: Rate::kbps(copies * 1_250), ..Access::default() }
+    }
+
+    /// Established participants: those of the scenario, where it has any.
+    fn with_people_of(&self, scenario: Option<&Scenario>) -> Self {
+        let joins = scenario.into_iter().flat_map(|scenario| &scenario.steps);
+        let people = joins.map(|step| if let Step::Join { who, .. } = step { who.len() } else { 0 }).sum::<usize>();
+        Self { participants: if people > 1 { people } else { self.participants }, ..self.clone() }
     }
 
     fn side_until(&self, switch: bool, scenario: Option<&Scenario>, until: Option<Duration>) -> Result<Side, Failure> {
         let mut runner = self.runner(self.mesh_max(switch), scenario);
+        // What a scenario checks is said of the room it was written for, not of one whose relay is configured to move or not to.
+        for step in scenario.iter().flat_map(|scenario| &scenario.steps).filter(|step| !matches!(step, Step::Check { .. })) {
+            runner.step(step).map_err(|what| runner.failure(what))?;
+        }
         let extra = if self.up { 0 } else { 2 };
-        for at in 0..self.participants + extra {
+        for at in runner.world.nodes.len()..self.participants + extra {
             self.join(&mut runner.world, &format!("n{at}"));
             runner.pass(Duration::from_millis(120));
-        }
-        for step in scenario.iter().flat_map(|scenario| &scenario.steps) {
-            runner.step(step).map_err(|what| runner.failure(what))?;
         }
         runner.pass(WARM_UP);
         let mut side = Side::new(self, &runner.world);
@@ -353,6 +404,7 @@ impl Trial {
         match self.class {
             Class::RelayKilled => world.kill(End::Relay),
             Class::RoamHard => world.roam(0, false),
+            Class::RoamSoft => world.roam_softly(0, Duration::from_secs(3)),
             _ => {
                 for (from, to) in [(End::Host(0), End::Host(1)), (End::Host(1), End::Host(0))] {
                     world.net.block(Plane::Media, from, to, true);
@@ -362,5 +414,54 @@ impl Trial {
         runner.pass(Duration::from_secs(12));
         runner.verdict()?;
         Ok(super::compare::outage(self, &runner.world, at))
+    }
+
+    /// A mesh of eight that eight more join: how long the eight take to move.
+    fn crowd(&self) -> Result<Measured, Failure> {
+        let mut runner = self.runner(self.participants, None);
+        for at in 0..self.participants {
+            self.join(&mut runner.world, &format!("n{at}"));
+            runner.pass(Duration::from_millis(120));
+        }
+        runner.pass(WARM_UP);
+        let mut side = Side::new(self, &runner.world);
+        side.begin(&runner.world);
+        (0..8).for_each(|at| self.join(&mut runner.world, &format!("late{at}")));
+        let started = runner.world.now;
+        while !side.is_settled(&runner.world, runner.world.now - started) {
+            self.quiet(&mut runner, &mut side, SLICE);
+            runner.verdict()?;
+        }
+        side.finish(self, &runner.world);
+        Ok(side.alone(self))
+    }
+
+    /// One joins or leaves every second for ten minutes.
+    fn churn(&self) -> Result<Measured, Failure> {
+        let mut runner = self.runner(4, None);
+        let mut rng = Rng::new(self.seed);
+        let (mut people, mut left): (Vec<usize>, Vec<(ParticipantId, Duration)>) = (Vec::new(), Vec::new());
+        let mut ghost = Duration::ZERO;
+        for _ in 0..CHURN_SECONDS {
+            let now = runner.world.now - runner.world.base;
+            if people.len() < 2 || (people.len() < 8 && rng.chance(0.5)) {
+                people.push(runner.world.nodes.len());
+                self.join(&mut runner.world, &format!("n{now:?}"));
+            } else {
+                let at = people.swap_remove(rng.below(people.len() as u64) as usize);
+                left.extend(runner.world.nodes[at].machine.local().map(|id| (id, now)));
+                runner.world.with(at, |node, now| node.leave(now));
+            }
+            runner.pass(Duration::from_secs(1));
+            runner.verdict()?;
+            let now = runner.world.now - runner.world.base;
+            for other in people.iter().flat_map(|at| runner.world.nodes[*at].machine.participants()) {
+                let since = left.iter().find(|(id, _)| *id == other.id).map(|(_, since)| now - *since);
+                ghost = ghost.max(since.unwrap_or_default());
+            }
+        }
+        let times: Vec<_> = runner.world.oracle.handovers.iter().map(|(at, _)| *at - runner.world.base).collect();
+        let (ghost_ms, switches) = (Some(ghost.as_secs_f64() * 1e3), switches_at_once(&times));
+        Ok(Measured { ghost_ms, switches, moved: true, ..Measured::default() })
     }
 }

@@ -198,6 +198,9 @@ pub enum Step {
         who: String,
         #[serde(default)]
         keep_connection: bool,
+        /// Both networks are there for so long; the connection is kept then.
+        #[serde(default)]
+        linger_ms: u64,
     },
     DropConnection {
         who: String,

@@ -194,9 +194,12 @@ impl Runner {
                 let end = self.end(who)?;
                 self.world.stall(end, Duration::from_millis(*ms));
             }
-            Step::Roam { who, keep_connection } => {
+            Step::Roam { who, keep_connection, linger_ms } => {
                 let at = self.at(who)?;
-                self.world.roam(at, *keep_connection);
+                match linger_ms {
+                    0 => self.world.roam(at, *keep_connection),
+                    _ => self.world.roam_softly(at, Duration::from_millis(*linger_ms)),
+                }
             }
             Step::DropConnection { who } => {
                 let at = self.at(who)?;

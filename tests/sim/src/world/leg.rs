@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use segue_media::bwe::{ProbeCluster, Uplink};
 use segue_media::heartbeat::{HeartbeatEvent, Heartbeats};
 use segue_media::leg::{PayloadMap, RecvLeg, RecvLegConfig, SendLeg, SendLegConfig, SendLegEvent, SendStream, WallClock};
 use segue_media::merge::{Lacks, LegId};
 use segue_media::pacer::FixedRate;
 use segue_media::packet::{ExtensionMap, MediaPacket, RtcpPacket, RtpPacket, parse_compound, write_compound};
-use segue_model::{EncodingId, NtpTime, Ssrc, TrackId, TrackKind};
+use segue_model::{DataRate, EncodingId, NtpTime, Ssrc, TrackId, TrackKind};
 use segue_session::peer::{LegEvent, RouteLeg};
 
 use crate::rng::Rng;
@@ -125,6 +126,35 @@ impl Leg {
     pub fn forget_remote(&mut self, track: TrackId) {
         self.stale = true;
         self.recv.unbind(track);
+    }
+
+    /// What is sent here while it is up.
+    pub fn carried(&self) -> impl Iterator<Item = (TrackId, &RouteLeg)> {
+        self.routes.iter().filter(|_| self.up).map(|(track, route)| (*track, route))
+    }
+
+    /// What the pacer spends from now on.
+    pub fn pace(&mut self, rate: DataRate) {
+        self.stale = true;
+        self.send.set_rate(rate);
+    }
+
+    /// Sends a probe from now on.
+    pub fn probe(&mut self, now: Instant, cluster: ProbeCluster) {
+        self.stale = true;
+        self.send.start_probe(now, cluster);
+    }
+
+    /// Tells the budget what left and what became of it.
+    pub fn account(&mut self, now: Instant, uplink: &mut Uplink) {
+        if let Some(sent) = self.send.poll_sent() {
+            uplink.handle_sent(now, self.id, sent);
+        }
+        uplink.handle_waiting(self.id, self.send.waiting());
+        let results: Vec<_> = std::iter::from_fn(|| self.send.poll_result()).collect();
+        if !results.is_empty() {
+            uplink.handle_feedback(now, self.id, &results);
+        }
     }
 
     /// Queues a media packet, if it is to be sent here.

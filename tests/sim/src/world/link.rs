@@ -39,6 +39,8 @@ pub(super) struct Links {
     sides: BTreeMap<Session, Side>,
     /// How often an end has changed its address.
     addresses: BTreeMap<End, u32>,
+    /// Until when an end is still reached at the address it had before.
+    lingers: BTreeMap<End, Instant>,
     expiry: BTreeMap<End, Duration>,
 }
 
@@ -73,6 +75,17 @@ impl Links {
         *self.addresses.entry(end).or_default() += 1;
     }
 
+    pub(super) fn linger(&mut self, end: End, until: Instant) {
+        self.lingers.insert(end, until);
+    }
+
+    /// Whether what was connected to an end's address then still reaches it.
+    fn reaches(&self, end: End, address: u32, now: Instant) -> bool {
+        let current = self.address(end);
+        let lingers = || self.lingers.get(&end).is_some_and(|until| *until > now);
+        address == current || (address + 1 == current && lingers())
+    }
+
     pub(super) fn set_expiry(&mut self, end: End, expiry: Option<Duration>) {
         match expiry {
             Some(expiry) => self.expiry.insert(end, expiry),
@@ -95,7 +108,7 @@ impl Links {
         let side = self.sides.get(&session)?;
         let remote = side.remote?;
         let (from, to) = (side.owner, self.owner(remote)?);
-        if side.addresses != (self.address(from), self.address(to)) {
+        if !self.reaches(from, side.addresses.0, now) || !self.reaches(to, side.addresses.1, now) {
             return None;
         }
         // A mapping of the receiver that has not been used for too long is gone, and with it the way in.

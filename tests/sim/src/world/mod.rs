@@ -10,6 +10,7 @@ pub mod node;
 pub mod relay;
 mod signalling;
 pub mod source;
+mod uplink;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -269,6 +270,14 @@ impl World {
         }
     }
 
+    /// A participant has another network beside the one in use, which goes on for a while; its connection to the relay survives.
+    pub fn roam_softly(&mut self, at: usize, linger: Duration) {
+        self.trace.line(self.now, || format!("{} has another network", self.nodes[at].name));
+        self.links.roam(End::Host(at));
+        self.links.linger(End::Host(at), self.now + linger);
+        self.with(at, |node, now| node.machine.handle_network_change(now));
+    }
+
     /// The connection of a participant to the relay breaks.
     pub fn drop_connection(&mut self, at: usize) {
         if let Some(conn) = self.current.get(&at).copied() {
@@ -513,8 +522,10 @@ impl World {
         let origin = packet.header.extensions.origin;
         let (key, media) = match (origin, owner) {
             (Some(origin), Some(owner)) => {
-                let layer = u64::from(origin.layer.encoding.0) << 8 | u64::from(origin.layer.temporal.0);
-                let words = [u64::from(origin.source.0), layer, u64::from(origin.packet)];
+                // By what it is and not by its number: runs in which rates differ cut their frames into other packets.
+                let place = self.nodes[owner].publications.get(&origin.source).map_or(0, |found| found.place_in_frame(&origin));
+                let layer = u64::from(origin.layer.encoding.0) << 32 | u64::from(place);
+                let words = [u64::from(origin.source.0), layer, u64::from(packet.header.timestamp)];
                 let attempt = match (repair, origin.flags.probe) {
                     (true, _) => self.attempt(hash(&[words[0], words[1], words[2], to.word()])),
                     (_, true) => 1 + u64::from(packet.header.sequence.0),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use segue_media::bwe::{EstimatorConfig, Uplink};
 use segue_media::merge::{LegId, LegSources, MergeOutcome};
 use segue_media::packet::{MediaPacket, RtpPacket};
 use segue_media::receiver::{AudioPull, Receiver, ReceiverEvent};
@@ -16,6 +17,7 @@ use segue_wire::proto;
 
 use super::leg::{Leg, Session};
 use super::source::{AUDIO_FRAME, Publication, SourceSpec};
+use super::uplink::START_RATE;
 use crate::clock::LocalClock;
 use crate::played::Played;
 use crate::rng::{Rng, hash};
@@ -105,6 +107,10 @@ pub struct Node {
     next_session: u64,
     pub publications: BTreeMap<TrackId, Publication>,
     pending: BTreeMap<u32, SourceSpec>,
+    /// What everything that is sent may spend.
+    pub uplink: Uplink,
+    /// Legs or what they carry changed: the budget has to be told.
+    pub(super) routes_changed: bool,
     pub remotes: BTreeMap<TrackId, Remote>,
     /// What was played of tracks that are gone.
     pub retired: Vec<(TrackId, Remote)>,
@@ -144,6 +150,8 @@ impl Node {
             next_session: 0,
             publications: BTreeMap::new(),
             pending: BTreeMap::new(),
+            uplink: Uplink::new(EstimatorConfig { start: START_RATE, ..EstimatorConfig::default() }),
+            routes_changed: true,
             remotes: BTreeMap::new(),
             retired: Vec::new(),
             next_pull: None,
@@ -175,6 +183,7 @@ impl Node {
         self.pending.values_mut().filter(|spec| spec.source == source).for_each(|spec| spec.muted = muted);
         let tracks: Vec<_> =
             self.publications.iter().filter(|(_, found)| found.spec.source == source).map(|(id, _)| *id).collect();
+        self.routes_changed = true;
         for track in tracks {
             let Some(publication) = self.publications.get_mut(&track) else { continue };
             publication.spec.muted = muted;
@@ -200,6 +209,7 @@ impl Node {
     }
 
     fn end_publication(&mut self, track: TrackId) {
+        self.routes_changed = true;
         self.publications.remove(&track);
         self.legs.values_mut().for_each(|leg| leg.remove_track(track));
     }
@@ -228,6 +238,7 @@ impl Node {
     pub fn handle_leg(&mut self, now: Instant, session: Session, event: LegEvent) {
         let Some(key) = self.leg_of(session) else { return };
         if let (LegEvent::State(state), Some(leg)) = (&event, self.legs.get_mut(&key)) {
+            self.routes_changed = true;
             leg.set_up(now, *state == LinkState::Up);
         }
         self.machine.handle_leg(now, key, event);
@@ -274,6 +285,7 @@ impl Node {
             self.receiver_stale = true;
             self.receiver.handle_timeout(now);
         }
+        self.uplink.handle_timeout(now);
         self.handle_leg_timeouts(now);
         self.pull_audio(now);
         self.run_sources(now);
@@ -301,8 +313,9 @@ impl Node {
             }
             publication.handle_timeout(now, &mut packets);
             for packet in packets.drain(..) {
+                let probe = packet.origin.flags.probe;
                 for route in &publication.routes {
-                    if let Some(leg) = self.legs.get_mut(&route.leg) {
+                    if let Some(leg) = self.legs.get_mut(&route.leg).filter(|_| probe || publication.bears(route.leg)) {
                         leg.push(now, &packet);
                     }
                 }
@@ -345,6 +358,7 @@ impl Node {
             }
             busy |= self.drain_receiver(now);
             busy |= self.drain_legs(now);
+            busy |= self.drain_uplink(now);
             self.machine_stale |= busy;
             if !busy {
                 break;
@@ -389,6 +403,7 @@ impl Node {
             while let Some(packet) = leg.poll_transmit(now) {
                 self.effects.push(Effect::Rtp { leg: *key, packet });
             }
+            leg.account(now, &mut self.uplink);
             while let Some(bytes) = leg.poll_rtcp(now) {
                 self.effects.push(Effect::Rtcp { leg: *key, bytes });
             }
@@ -410,7 +425,7 @@ impl Node {
         if self.gone {
             return self.machine_due;
         }
-        let machines = [self.machine_due, self.receiver_due, self.next_pull];
+        let machines = [self.machine_due, self.receiver_due, self.next_pull, self.uplink.poll_timeout()];
         let sources = self.publications.values().filter_map(Publication::poll_timeout);
         let legs = self.legs.values().filter_map(|leg| leg.due);
         machines.into_iter().flatten().chain(sources).chain(legs).min()
@@ -422,8 +437,8 @@ impl Node {
             Command::DisconnectServer => self.effects.push(Effect::Disconnect),
             Command::SendServer(frame) => self.effects.push(Effect::Server(frame)),
             Command::SendPeer { to, signal } => self.effects.push(Effect::Signal { to, signal }),
-            Command::OpenLeg { leg, .. } => self.open_leg(leg),
-            Command::CloseLeg { leg } => self.close_leg(leg),
+            Command::OpenLeg { leg, .. } => self.open_leg(now, leg),
+            Command::CloseLeg { leg } => self.close_leg(now, leg),
             Command::CreateOffer { leg, restart, generation } => self.describe(leg, SdpKind::Offer, restart, generation),
             Command::CreateAnswer { leg, generation } => self.describe(leg, SdpKind::Answer, false, generation),
             Command::SetRemote { leg, kind, sdp, .. } => self.set_remote(leg, kind, &sdp),
@@ -446,14 +461,16 @@ impl Node {
         }
     }
 
-    fn open_leg(&mut self, key: LegKey) {
-        self.close_leg(key);
+    fn open_leg(&mut self, now: Instant, key: LegKey) {
+        self.close_leg(now, key);
         self.next_session += 1;
         let session = (self.number + 1) << 20 | self.next_session;
         let cname = self.machine.local().map(|id| id.to_string()).unwrap_or_default();
         let mut leg = Leg::new(session, self.base, cname, self.rng.next());
         let id = leg.id;
-        for publication in self.publications.values() {
+        self.routes_changed = true;
+        for publication in self.publications.values_mut() {
+            publication.set_paused(key, false);
             let route = publication.routes.iter().find(|route| route.leg == key);
             leg.set_route(publication.track, publication.spec.kind, route);
         }
@@ -474,8 +491,9 @@ impl Node {
         self.effects.push(Effect::Opened { session });
     }
 
-    fn close_leg(&mut self, key: LegKey) {
+    fn close_leg(&mut self, now: Instant, key: LegKey) {
         if let Some(leg) = self.legs.remove(&key) {
+            self.uplink.remove_leg(now, leg.id);
             self.receiver.remove_leg(leg.id);
             self.sessions.remove(&leg.session);
             self.effects.push(Effect::Closed { session: leg.session });
@@ -511,6 +529,7 @@ impl Node {
 
     fn route(&mut self, now: Instant, track: TrackId, legs: Vec<RouteLeg>) {
         let Some(publication) = self.publications.get_mut(&track) else { return };
+        self.routes_changed = true;
         for (key, leg) in &mut self.legs {
             leg.set_route(track, publication.spec.kind, legs.iter().find(|route| route.leg == *key));
         }
@@ -538,6 +557,7 @@ impl Node {
                     self.machine.set_muted(now, track.id, spec.muted);
                 }
                 let seed = self.rng.next();
+                self.routes_changed = true;
                 self.publications.insert(track.id, Publication::new(now, spec, track.id, seed));
             }
             PeerEvent::PublishFailed { request, .. } => {

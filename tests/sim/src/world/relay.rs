@@ -564,7 +564,10 @@ impl Relay {
             }
             ForwardCommand::TrackMuted { track, muted } => self.forwarder.set_muted(track, muted),
             ForwardCommand::TrackRemoved { track } => self.forwarder.remove_track(track),
-            ForwardCommand::Edge { publisher, subscriber, on, overlap } => {
+            ForwardCommand::Edge { publisher, subscriber, voice_only: true, .. } => {
+                self.forwarder.set_edge_voice(publisher, subscriber);
+            }
+            ForwardCommand::Edge { publisher, subscriber, on, overlap, .. } => {
                 self.forwarder.set_edge(publisher, subscriber, on, overlap);
             }
             ForwardCommand::Subscription { track, subscriber, quality } => {

@@ -1,12 +1,13 @@
 //! Sources: encoders without codecs. Frames of the right size at the right time, with a number in them.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use segue_media::frame::EncodedFrame;
-use segue_media::packet::{AudioLevel, MediaPacket};
+use segue_media::packet::{AudioLevel, MediaPacket, Origin};
 use segue_media::source::SourceSender;
-use segue_model::{EncodingId, LayerId, MediaTime, TrackId, TrackKind, TrackSource};
+use segue_model::{DataRate, EncodingId, LayerId, MediaTime, TrackId, TrackKind, TrackSource};
 use segue_session::peer::{EncodingInfo, LegKey, PublishRequest, RouteLeg};
 
 use crate::played::{INDEX_LEN, write_index};
@@ -21,11 +22,17 @@ const PROBE_INTERVAL: Duration = Duration::from_millis(20);
 /// Distance of audio frames.
 pub const AUDIO_FRAME: Duration = Duration::from_millis(20);
 
+/// Of voice, where nothing is said.
+const AUDIO_KBPS: u64 = 32;
+
 /// A keyframe is so many times the size of another frame.
 const KEYFRAME_FACTOR: u64 = 5;
 
 /// First byte of an Opus packet of 20 ms (RFC 6716 section 3.1: hybrid, fullband, one frame).
 const OPUS_20_MS: u8 = 0x78;
+
+/// Frames whose first packet is remembered, of all encodings: no retransmission asks for older ones.
+const MAX_FIRSTS: usize = 256;
 
 /// What is published.
 #[derive(Clone, Debug)]
@@ -67,6 +74,8 @@ impl SourceSpec {
 #[derive(Clone, Copy, Debug, Default)]
 struct Rung {
     active: bool,
+    /// What its encoder was told to make, where it was told.
+    rate: Option<DataRate>,
     wants_keyframe: bool,
     /// Frames since the last keyframe.
     since_keyframe: u64,
@@ -84,7 +93,11 @@ pub struct Publication {
     pub index: u64,
     rungs: Vec<Rung>,
     pub routes: Vec<RouteLeg>,
+    /// Legs that bear no picture now.
+    paused: BTreeSet<LegKey>,
     probe_at: Option<Instant>,
+    /// The first packet of the latest frames: encoding, number of the frame, number of the packet.
+    firsts: VecDeque<(LayerId, u32, u32)>,
 }
 
 impl Publication {
@@ -92,7 +105,19 @@ impl Publication {
     pub fn new(now: Instant, spec: SourceSpec, track: TrackId, seed: u64) -> Self {
         let sender = SourceSender::new(track, spec.kind, seed);
         let rungs = vec![Rung::default(); spec.kbps.len().max(1)];
-        Self { spec, track, sender, seed, begun: now, index: 0, rungs, routes: Vec::new(), probe_at: None }
+        Self {
+            spec,
+            track,
+            sender,
+            seed,
+            begun: now,
+            index: 0,
+            rungs,
+            routes: Vec::new(),
+            paused: BTreeSet::new(),
+            probe_at: None,
+            firsts: VecDeque::new(),
+        }
     }
 
     /// Goes on under another id.
@@ -118,13 +143,52 @@ impl Publication {
 
     pub fn set_routes(&mut self, now: Instant, routes: Vec<RouteLeg>) {
         self.routes = routes;
+        self.activate();
+        self.probe_at = self.probes().then(|| now + SILENCE);
+    }
+
+    /// What an encoding makes at most, payload only.
+    pub fn most(&self, encoding: EncodingId) -> DataRate {
+        let kbps = self.spec.kbps.get(usize::from(encoding.0)).copied().unwrap_or(AUDIO_KBPS);
+        if self.spec.muted { DataRate::ZERO } else { DataRate::kbps(kbps) }
+    }
+
+    /// What an encoder makes from now on, as far as it can.
+    pub fn set_rate(&mut self, encoding: EncodingId, rate: DataRate) {
+        if let Some(rung) = self.rungs.get_mut(usize::from(encoding.0)) {
+            rung.rate = Some(rate);
+        }
+    }
+
+    /// A leg bears no picture, or bears one again, which begins with a keyframe.
+    pub fn set_paused(&mut self, leg: LegKey, paused: bool) {
+        if self.paused.contains(&leg) == paused {
+            return;
+        }
+        if paused {
+            self.paused.insert(leg);
+        } else {
+            self.paused.remove(&leg);
+            let encodings: Vec<_> =
+                self.routes.iter().filter(|route| route.leg == leg).flat_map(|route| route.encodings.clone()).collect();
+            encodings.into_iter().for_each(|encoding| self.request_keyframe(encoding));
+        }
+        self.activate();
+    }
+
+    /// Whether a leg bears its media now.
+    pub fn bears(&self, leg: LegKey) -> bool {
+        !self.paused.contains(&leg)
+    }
+
+    fn activate(&mut self) {
         for (index, rung) in self.rungs.iter_mut().enumerate() {
             let encoding = EncodingId(index as u8);
-            let active = self.routes.iter().any(|route| route.encodings.is_empty() || route.encodings.contains(&encoding));
+            let carries = |route: &RouteLeg| route.encodings.is_empty() || route.encodings.contains(&encoding);
+            let active = self.routes.iter().any(|route| carries(route) && !self.paused.contains(&route.leg));
             rung.wants_keyframe |= active && !rung.active;
             rung.active = active;
         }
-        self.probe_at = self.probes().then(|| now + SILENCE);
     }
 
     pub fn request_keyframe(&mut self, encoding: EncodingId) {
@@ -174,7 +238,7 @@ impl Publication {
         if quiet && self.spec.dtx && index > 0 && self.is_quiet(index - 1) {
             return;
         }
-        let bytes = self.spec.kbps.first().copied().unwrap_or(32) * 1_000 / 8 / 50;
+        let bytes = self.spec.kbps.first().copied().unwrap_or(AUDIO_KBPS) * 1_000 / 8 / 50;
         let mut payload = vec![0x55; bytes.max(12) as usize];
         payload[0] = OPUS_20_MS;
         write_index(index, &mut payload[1..=INDEX_LEN]);
@@ -202,7 +266,9 @@ impl Publication {
             rung.since_keyframe = if keyframe { 0 } else { rung.since_keyframe + 1 };
             rung.keyframes += u64::from(keyframe);
             let upper = rung.since_keyframe % 2 == 1;
-            let mean = self.spec.kbps[at] * 1_000 / 8 / u64::from(self.spec.fps.max(1));
+            let most = self.spec.kbps[at] * 1_000;
+            let rate = rung.rate.map_or(most, |rate| rate.as_bps().min(most));
+            let mean = rate / 8 / u64::from(self.spec.fps.max(1));
             let noise = unit(hash(&[self.seed, 22, at as u64, index]));
             let size = mean * if keyframe { KEYFRAME_FACTOR } else { 1 } * (800 + (noise * 400.0) as u64) / 1_000;
             let frame = EncodedFrame {
@@ -215,8 +281,23 @@ impl Publication {
                 audio_level: None,
                 payload: access_unit(index, keyframe, size as usize),
             };
-            out.extend(self.sender.packetise(&frame));
+            let packets = self.sender.packetise(&frame);
+            self.firsts.extend(packets.first().map(|packet| (packet.origin.layer, packet.origin.frame, packet.origin.packet)));
+            out.extend(packets);
         }
+        while self.firsts.len() > MAX_FIRSTS {
+            self.firsts.pop_front();
+        }
+    }
+
+    /// Which packet of its frame this is: another run may have cut the frames before it otherwise.
+    pub fn place_in_frame(&self, origin: &Origin) -> u32 {
+        if self.spec.kind == TrackKind::Audio {
+            return 0;
+        }
+        let same = |(layer, frame, _): &&(LayerId, u32, u32)| *layer == origin.layer && *frame == origin.frame;
+        let first = self.firsts.iter().rev().find(same).map_or(0, |(.., packet)| *packet);
+        origin.packet.wrapping_sub(first)
     }
 
     /// When a packet with this RTP timestamp was made, in this source's own time.
