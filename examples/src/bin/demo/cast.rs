@@ -1,5 +1,7 @@
 //! The cast: one participant with a voice and a camera, both paced by the clock.
 
+use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -128,6 +130,12 @@ impl Stage {
         Self { url, clips, deadlines_missed: Arc::default(), sources: std::sync::Mutex::default(), tokens: Box::new(tokens) }
     }
 
+    /// Pictures after which the clip of one of the cast begins again; none where its pictures are drawn.
+    pub fn loops(&self) -> std::collections::BTreeMap<usize, u32> {
+        let period = |index: usize| pictures_in(self.clips.get(index % self.clips.len().max(1))?);
+        (0..NAMES.len()).filter_map(|index| Some((index, period(index)?))).collect()
+    }
+
     fn token(&self, identity: &str) -> String {
         (self.tokens)(identity)
     }
@@ -140,4 +148,15 @@ impl Stage {
             sources.push(line);
         }
     }
+}
+
+/// Pictures in a clip: a line that says how large they are, then each behind a line of its own, at 12 bits a pixel.
+fn pictures_in(clip: &Path) -> Option<u32> {
+    const MARK: u64 = "FRAME\n".len() as u64;
+    let mut head = String::new();
+    BufReader::new(File::open(clip).ok()?).read_line(&mut head).ok()?;
+    let side = |letter: char| head.split(' ').find_map(|word| word.strip_prefix(letter)?.trim().parse::<u64>().ok());
+    let picture = side('W')? * side('H')? * 3 / 2 + MARK;
+    let pictures = (std::fs::metadata(clip).ok()?.len() - head.len() as u64) / picture;
+    u32::try_from(pictures).ok().filter(|pictures| *pictures > 0)
 }

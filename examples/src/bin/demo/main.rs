@@ -93,11 +93,12 @@ async fn run(arguments: &Arguments) -> Result<Summary, String> {
     play(&stage, &notebook, Table::new(!arguments.json && std::io::stderr().is_terminal())).await?;
     relay.stop().await;
     let report = arguments.out.join("report.html");
-    let deadlines = stage.deadlines_missed.load(Ordering::Relaxed);
+    let (deadlines, loops) = (stage.deadlines_missed.load(Ordering::Relaxed), stage.loops());
     let sources = stage.sources.into_inner().unwrap_or_default();
     notebook.write(|record, _| {
         record.deadlines_missed = deadlines;
         record.sources = sources;
+        record.loops = loops;
         let summary = record.summary(&GOALS, report.display().to_string());
         report::write(&report, record, &summary).map_err(|error| format!("{}: {error}", report.display()))?;
         Ok(summary)

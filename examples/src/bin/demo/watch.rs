@@ -100,11 +100,14 @@ async fn look(notebook: Notebook, room: Room, edge: EdgeKey, track: RemoteTrack)
             ((now - before).saturating_sub(FRAME_INTERVAL), number.saturating_sub(counter).saturating_sub(1))
         });
         last = Some((now, number));
+        if gap > FRAME_INTERVAL {
+            tracing::debug!(?edge, number, missed, gap_ms = gap.as_millis() as u64, at = notebook.at(), "a picture came late");
+        }
         let topology = name_of(room.topology());
         notebook.write(|record, at| {
             record.saw(at, edge, topology);
             record.duplicates_played += u64::from(doubled);
-            record.observe(at, edge, Observed::VideoGap(gap));
+            record.observe(at, edge, Observed::VideoGap(gap, Some(number)));
             if missed > 0 {
                 record.observe(at, edge, Observed::FramesMissed(missed));
             }
