@@ -188,7 +188,11 @@ fn complaints(tabs: &[Tab<'_>]) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn browsers_talk_on_while_their_relay_is_away_and_are_in_the_same_call_when_it_is_back() {
-    let adjust = |config: &mut segue_relay::Config| config.room.topology.mesh_max = 1;
+    let adjust = |config: &mut segue_relay::Config| {
+        config.room.topology.mesh_max = 1;
+        // Nobody is taken for gone because time passed.
+        config.room.resume_window = Duration::from_secs(600);
+    };
     let mut relay = TestRelay::start_with(adjust).await;
     let browser = Browser::start("away").await;
     let link = relay.relay().link("away").expect("a link");
