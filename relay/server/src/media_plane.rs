@@ -24,6 +24,8 @@ use segue_model::{ParticipantId, TrackId};
 use segue_session::room::{ForwardCommand, MAX_PARTICIPANTS};
 use tokio::sync::mpsc;
 
+use crate::sdp::IceFragment;
+
 /// Descriptions and candidates that may wait for a shard, per room: eight of each participant of the largest room. A shard that lags by
 /// more than this is stuck.
 pub const DESCRIPTION_QUEUE: usize = 8 * MAX_PARTICIPANTS;
@@ -110,6 +112,18 @@ pub enum MediaCommand {
         generation: u32,
         /// At most 64 KiB, otherwise unchecked.
         sdp: String,
+    },
+    /// The client restarts ICE of a transport it offered, without a new offer (WHIP, WHEP): the answer is a
+    /// [`MediaEvent::Description`] whose `sdp` is a fragment.
+    RestartIce {
+        /// Whose.
+        participant: ParticipantId,
+        /// Which transport.
+        transport: TransportKind,
+        /// Repeated in the answer.
+        generation: u32,
+        /// What it asks with.
+        fragment: IceFragment,
     },
     /// A candidate of the client. ICE-lite learns addresses from checks, so this is a hint only.
     Candidate {

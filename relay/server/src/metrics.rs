@@ -81,6 +81,8 @@ pub struct Metrics {
     pub refused_full: Counter,
     /// Connections refused because their address has its share.
     pub refused_share: Counter,
+    /// Offers over HTTP (WHIP, WHEP) that were refused.
+    pub offers_refused: Counter,
     /// Changes of topology decided.
     pub handovers_begun: Counter,
     /// Of those, given up.
@@ -140,6 +142,7 @@ impl Metrics {
             ("signalling_frames_sent_total", "signalling frames sent", &self.frames_out),
             ("http_failures_total", "connections that failed before a request was served", &self.http_failures),
             ("connections_refused_full_total", "connections refused: the relay has its full number", &self.refused_full),
+            ("offers_refused_total", "offers of WHIP and WHEP clients refused", &self.offers_refused),
             ("connections_refused_share_total", "connections refused: their address has its share", &self.refused_share),
             ("handovers_begun_total", "changes between mesh and relay decided", &self.handovers_begun),
             ("handovers_aborted_total", "of those, given up", &self.handovers_aborted),

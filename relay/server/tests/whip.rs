@@ -92,6 +92,7 @@ struct Caller {
     offer: String,
     answer: String,
     resource: String,
+    tag: String,
     token: String,
 }
 
@@ -104,7 +105,8 @@ impl Caller {
         let resource = answer.header("location").expect("a location").to_owned();
         assert!(resource.starts_with(&format!("{path}/")), "{resource}");
         peer.accept_answer(answer.body.clone());
-        let mut caller = Self { peer, offer, answer: answer.body, resource, token };
+        let tag = answer.header("etag").expect("a tag").to_owned();
+        let mut caller = Self { peer, offer, answer: answer.body, resource, tag, token };
         until("a connection", &mut [&mut caller], |callers| callers[0].peer.connected).await;
         caller
     }
@@ -239,6 +241,41 @@ async fn many_play_with_one_token_and_none_takes_the_place_of_another() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn candidates_are_taken_and_ice_restarts_under_a_new_tag() {
+    let relay = relay(|_| {}).await;
+    let mut camera = Caller::post(&relay, "/v1/whip/lobby", token(&relay, "camera")).await;
+    let resource = camera.resource.clone();
+    let trickle = "content-type: application/trickle-ice-sdpfrag\r\n";
+    let patch = async |more: &str, body: &str| {
+        let headers = format!("{}{trickle}{more}", bearer(&token(&relay, "camera")));
+        request(&relay, "PATCH", &resource, &headers, body).await
+    };
+    let fragment = |ufrag: &str| {
+        format!("a=ice-ufrag:{ufrag}\r\na=ice-pwd:0123456789012345678901\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\n")
+    };
+    let tag = camera.tag.clone();
+    assert_eq!(patch(&format!("if-match: {tag}\r\n"), &fragment("Abcd")).await.status, 204);
+    patch("", &fragment("Abcd")).await.refused(428, "If-Match");
+    patch("if-match: \"stale\"\r\n", &fragment("Abcd")).await.refused(412, "ETag");
+    patch("if-match: *\r\n", "a=candidate:1").await.refused(400, "ice-ufrag");
+    let wrong = format!("{}if-match: *\r\n", sdp(&token(&relay, "camera")));
+    request(&relay, "PATCH", &resource, &wrong, &fragment("Abcd")).await.refused(415, "trickle-ice-sdpfrag");
+    request(&relay, "PATCH", &resource, trickle, &fragment("Abcd")).await.refused(401, "Bearer");
+
+    let restarted = patch("if-match: *\r\n", &fragment("Wxyz")).await;
+    assert_eq!((restarted.status, restarted.header("content-type")), (200, Some("application/trickle-ice-sdpfrag")));
+    let new = restarted.header("etag").expect("a tag").to_owned();
+    assert!(new != tag && restarted.body.contains(&format!("a=ice-ufrag:{}\r\n", new.trim_matches('"'))), "{restarted:?}");
+    assert!(restarted.body.contains("a=mid:0\r\na=ice-ufrag") && restarted.body.contains("a=candidate:"), "{restarted:?}");
+    patch(&format!("if-match: {tag}\r\n"), &fragment("Wxyz")).await.refused(412, "ETag");
+    assert_eq!(patch(&format!("if-match: {new}\r\n"), &fragment("Wxyz")).await.status, 204);
+    // Those who still check under the old names stay connected until somebody is nominated under the new.
+    until("a turn", &mut [&mut camera], |callers| callers[0].peer.connected).await;
+    assert_eq!(camera.delete(&relay).await.status, 200);
+    patch(&format!("if-match: {new}\r\n"), &fragment("Wxyz")).await.refused(404, "no such session");
+}
+
 #[tokio::test]
 async fn what_is_wrong_with_a_request_is_said() {
     let relay = relay(|_| {}).await;
@@ -279,6 +316,7 @@ async fn what_is_wrong_with_a_request_is_said() {
     let options = request(&relay, "OPTIONS", "/v1/whip/lobby", "", "").await;
     assert_eq!((options.status, options.header("accept-post")), (204, Some("application/sdp")));
     assert_eq!(options.header("access-control-allow-origin"), Some("*"));
+    assert!(relay.metrics().contains("segue_offers_refused_total 18\n"), "{}", relay.metrics());
     // Nothing of all that is in the room.
     assert!(relay.metrics().contains("segue_participants 1\n"), "{}", relay.metrics());
 }

@@ -29,6 +29,9 @@ const ROOM: &str = "attacked";
 /// Consent of the attacker's own legs.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
+/// The room is warm from the stretch before; the attack has begun when it is measured.
+const WARM_UP: Duration = Duration::from_millis(100);
+
 /// The attacker's blows are spread over intervals of this.
 const BEAT: Duration = Duration::from_millis(5);
 
@@ -45,10 +48,10 @@ pub struct Arguments {
     #[arg(long, default_value_t = 20)]
     slow_rate: u32,
     /// Seconds of one stretch
-    #[arg(long, default_value_t = 3.0)]
+    #[arg(long, default_value_t = 1.0)]
     seconds: f64,
     /// Stretches without and with the attack, in turns; figures are their medians
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 9)]
     rounds: usize,
     #[command(flatten)]
     server: Server,
@@ -92,7 +95,7 @@ pub fn run(arguments: &Arguments) -> Result<(), String> {
         std::thread::sleep(Duration::from_millis(1_100));
         let after = flow.call.process().map_or(Ok(String::new()), |process| process.metrics())?;
         let counted: f64 =
-            ["segue_dropped_total", "segue_stray_checks_total", "segue_media_refused_total", "segue_errors_total"]
+            ["segue_dropped_total", "segue_stray_checks_total", "segue_media_refused_total", "segue_offers_refused_total"]
                 .iter()
                 .map(|name| sum(&after, name) - sum(&before, name))
                 .sum();
@@ -125,7 +128,7 @@ fn stretch(
     let rate = if attack.is_slow() { arguments.slow_rate } else { arguments.rate };
     let (measured, struck) = std::thread::scope(|scope| {
         let attacking = scope.spawn(|| strike(attacker, attack, rate, &over));
-        let measured = flow.measure(programme, Duration::from_secs_f64(arguments.seconds), VICTIMS.receivers);
+        let measured = flow.measure(programme, WARM_UP, Duration::from_secs_f64(arguments.seconds), VICTIMS.receivers);
         over.store(true, Ordering::Relaxed);
         (measured, attacking.join().unwrap_or_else(|_| Err("the attacker failed".to_owned())))
     });

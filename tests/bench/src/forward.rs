@@ -128,6 +128,7 @@ fn check(shape: Shape, programme: Programme, ratio: f64, rounds: &Rounds) -> Val
         "met": ratio <= goal_ratio && in_time && rounds.lost() == 0,
         "frame_rate": round(programme.frame_rate), "floor_delay_ms": rounds.floor_delays().quantiles(),
         "generator_cpu": round(rounds.generator), "generator_late": rounds.sent(|sent| sent.late),
+        "unfit": rounds.unfit,
         "keyframe_requests": rounds.sent(|sent| sent.keyframe_requests), "nacked": rounds.sent(|sent| sent.nacked),
         "repeated": rounds.arrived(|counts| counts.repeated), "bad": rounds.arrived(|counts| counts.bad),
         "cpu_us_per_packet_rounds": rounded(rounds.costs()), "floor_us_per_packet_rounds": rounded(rounds.floor_costs()),

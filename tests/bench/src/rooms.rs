@@ -58,6 +58,7 @@ pub fn run(arguments: &Arguments) -> Result<(), String> {
             "cpu_us_per_packet": round(rounds.cost()), "floor_us_per_packet": round(rounds.floor()),
             "ratio": round(rounds.cost() / rounds.floor()), "delay_ms": rounds.delays(1).quantiles(),
             "generator_cpu": round(rounds.generator), "generator_late": rounds.sent(|sent| sent.late),
+            "unfit": rounds.unfit,
         });
         print(&line, arguments.json);
         costs.push(rounds.cost());

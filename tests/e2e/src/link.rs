@@ -189,9 +189,18 @@ impl Link {
     /// # Panics
     /// When the loopback network has no second address with the relay's port free.
     pub async fn before_relay() -> (Self, TestRelay) {
+        Self::before_relay_with(|_| ()).await
+    }
+
+    /// The same with settings of the test's own.
+    ///
+    /// # Panics
+    /// When the loopback network has no second address with the relay's port free.
+    pub async fn before_relay_with(adjust: impl FnOnce(&mut Config)) -> (Self, TestRelay) {
         let relay = TestRelay::start_with(|config: &mut Config| {
             config.media.bind = Ipv4Addr::LOCALHOST.into();
             config.media.announce = vec![ADDRESS];
+            adjust(config);
         })
         .await;
         let announced = relay.relay().media_addresses();

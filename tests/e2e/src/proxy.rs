@@ -2,11 +2,17 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, sleep_until};
+
+/// Bytes read at once.
+const CHUNK: usize = 16 * 1024;
 
 /// Passes TCP connections on while it is whole.
 pub struct Proxy {
@@ -19,11 +25,16 @@ pub struct Proxy {
 impl Proxy {
     /// A proxy in front of an address.
     pub async fn start(to: SocketAddr) -> Self {
+        Self::start_slow(to, Duration::ZERO).await
+    }
+
+    /// The same, whose bytes take so long each way.
+    pub async fn start_slow(to: SocketAddr, delay: Duration) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let whole = Arc::new(watch::Sender::new(true));
         let swallows = Arc::new(watch::Sender::new(()));
-        let task = tokio::spawn(accept(listener, to, whole.clone(), swallows.clone()));
+        let task = tokio::spawn(accept(listener, (to, delay), whole.clone(), swallows.clone()));
         Self { address, whole, swallows, task }
     }
 
@@ -61,7 +72,12 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, to: SocketAddr, whole: Arc<watch::Sender<bool>>, swallows: Arc<watch::Sender<()>>) {
+async fn accept(
+    listener: TcpListener,
+    (to, delay): (SocketAddr, Duration),
+    whole: Arc<watch::Sender<bool>>,
+    swallows: Arc<watch::Sender<()>>,
+) {
     while let Ok((mut client, _)) = listener.accept().await {
         let mut watching = whole.subscribe();
         if !*watching.borrow_and_update() {
@@ -69,9 +85,13 @@ async fn accept(listener: TcpListener, to: SocketAddr, whole: Arc<watch::Sender<
         }
         let mut swallowing = swallows.subscribe();
         tokio::spawn(async move {
+            if !delay.is_zero() {
+                // The connection itself takes a round trip, too.
+                sleep(delay * 2).await;
+            }
             let Ok(mut server) = TcpStream::connect(to).await else { return };
             tokio::select! {
-                _ = copy_bidirectional(&mut client, &mut server) => return,
+                () = pass(&mut client, &mut server, delay) => return,
                 _ = watching.wait_for(|whole| !whole) => return,
                 _ = swallowing.changed() => {}
             }
@@ -79,4 +99,45 @@ async fn accept(listener: TcpListener, to: SocketAddr, whole: Arc<watch::Sender<
             let _ended = watching.wait_for(|whole| !whole).await;
         });
     }
+}
+
+/// Both ways until one ends.
+async fn pass(client: &mut TcpStream, server: &mut TcpStream, delay: Duration) {
+    if delay.is_zero() {
+        // However it ends, it has ended.
+        let _ = copy_bidirectional(client, server).await;
+        return;
+    }
+    for stream in [&*client, &*server] {
+        // Where it cannot be set the delay is a little longer.
+        let _ = stream.set_nodelay(true);
+    }
+    let ((from_client, to_client), (from_server, to_server)) = (client.split(), server.split());
+    tokio::select! {
+        () = carry(from_client, to_server, delay) => {}
+        () = carry(from_server, to_client, delay) => {}
+    }
+}
+
+/// One way, every byte so much later.
+async fn carry(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, delay: Duration) {
+    let (towards, mut passing) = mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
+    let reading = async move {
+        let mut buffer = vec![0; CHUNK];
+        while let Ok(len) = from.read(&mut buffer).await {
+            let bytes = buffer.get(..len).unwrap_or_default().to_vec();
+            if len == 0 || towards.send((Instant::now() + delay, bytes)).is_err() {
+                return;
+            }
+        }
+    };
+    let writing = async move {
+        while let Some((at, bytes)) = passing.recv().await {
+            sleep_until(at).await;
+            if to.write_all(&bytes).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::join!(reading, writing);
 }

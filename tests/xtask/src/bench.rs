@@ -24,6 +24,12 @@ fn under_load(arguments: &[String]) -> Result<(), String> {
     execute(Command::new(target().join("release/segue-bench")).args(arguments))
 }
 
+/// `cargo xtask bench join`: from a token in hand to the first sound and picture.
+pub fn join(arguments: &[String]) -> Result<(), String> {
+    doctor::ensure(&[doctor::BUILD])?;
+    execute(cargo(&["run", "--quiet", "--release", "--package", "segue-e2e", "--bin", "join", "--"]).args(arguments))
+}
+
 /// `cargo xtask bench browser`: what people in Chromium miss while their call changes its path. Built like the tests, whose profile is optimized
 /// too, so that nothing is compiled twice.
 pub fn browser(arguments: &[String]) -> Result<(), String> {

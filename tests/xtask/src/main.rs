@@ -9,6 +9,7 @@ mod media;
 mod python;
 mod shell;
 mod sim;
+mod standard;
 mod test;
 
 use std::process::ExitCode;
@@ -21,7 +22,7 @@ usage: cargo xtask COMMAND
   bench NAME [ARGS]       measures something and prints JSON lines (tests/bench/README.md says what there is);
                           handover --real: over real sockets instead of in virtual time
   test [--only STEP]...   every test: lints, house rules, unit, property, end to end, browser, fuzz replay
-                          (steps: format test browser python clippy fuzz)
+                          (steps: format test browser python standard clippy fuzz)
   bindings [--release] [--accept]   builds the seam and generates what Swift, Kotlin and Python need into target/bindings
   fuzz [SECONDS] [NAME]   runs the fuzz targets, each for SECONDS (default 60)
   doctor [--check]        says what this machine lacks and installs it where it can (--check: only says)
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         Some("bench") if rest.first().is_some_and(|name| name == "browser") => bench::browser(&rest[1..]),
         Some("bench") if rest.first().is_some_and(|name| name == "bindings") => bindings::bench(&rest[1..]),
         Some("bindings") => bindings::run(&rest),
+        Some("bench") if rest.first().is_some_and(|name| name == "join") => bench::join(&rest[1..]),
         Some("bench") => bench::run(&rest),
         Some("sim") => sim::run(&rest),
         Some("test") => test::run(&rest),

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `POST /v1/whip/{room}` | publishes what the offer sends |
 //! | `POST /v1/whep/{room}/{participant}` | plays what the participant of this identity publishes, whenever it does |
-//! | `DELETE` of the `Location` of either | ends it |
+//! | `PATCH` of the `Location` of either | takes candidates (`If-Match`: the last `ETag`), or restarts ICE (`If-Match: *`) |
+//! | `DELETE` of it | ends it |
 //!
 //! All of them carry a join token as `Authorization: Bearer`. Whoever comes so is a participant like others. Candidates need not be
 //! trickled: the relay is ICE-lite and learns addresses from checks.
@@ -17,7 +18,7 @@ use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, FromRequest as _, Path, Request, State};
 use axum::http::header::{
     ACCEPT, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ALLOW, AUTHORIZATION, CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ALLOW, AUTHORIZATION, CONTENT_TYPE, ETAG, IF_MATCH, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::map_response;
@@ -29,17 +30,23 @@ use tokio::time::timeout;
 
 use crate::auth::Claims;
 use crate::media_plane::Refusal;
-use crate::sdp::{PlayerOffer, PublisherOffer, SdpRefusal};
-use crate::signalling::{Hub, Purpose, Visit, VisitError, end_visit, visit};
+use crate::sdp::{IceFragment, PlayerOffer, PublisherOffer, SdpRefusal};
+use crate::signalling::{Hub, Purpose, STALE, Visit, VisitError, end_visit, no_session, patch_visit, tag_of, visit};
 
 /// The one media type of offers and answers.
 const SDP: &str = "application/sdp";
+
+/// The one media type of what a PATCH carries (RFC 8840).
+const FRAGMENT: &str = "application/trickle-ice-sdpfrag";
 
 /// An offer is a few kilobytes: a body that takes longer is an attack or hopeless.
 const BODY_DEADLINE: Duration = Duration::from_secs(10);
 
 /// What a POST takes (RFC 9725 section 4.2).
 const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
+
+/// What a PATCH takes (RFC 9725 section 4.3).
+const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
 
 /// Seconds after which whoever met a limit may try again.
 const RETRY_AFTER_SECONDS: &str = "5";
@@ -107,9 +114,9 @@ const fn status_of(code: ErrorCode) -> StatusCode {
 pub(super) fn routes() -> Router<Arc<Hub>> {
     Router::new()
         .route("/v1/whip/{room}", post(publish).options(endpoint))
-        .route("/v1/whip/{room}/{session}", delete(end_publishing).options(resource))
+        .route("/v1/whip/{room}/{session}", delete(end_publishing).patch(patch_publishing).options(resource))
         .route("/v1/whep/{room}/{participant}", post(play).options(endpoint))
-        .route("/v1/whep/{room}/{participant}/{session}", delete(end_playing).options(resource))
+        .route("/v1/whep/{room}/{participant}/{session}", delete(end_playing).patch(patch_playing).options(resource))
         .layer(DefaultBodyLimit::max(MAX_SDP))
         .layer(map_response(for_other_origins))
 }
@@ -119,9 +126,9 @@ async fn for_other_origins(mut response: Response) -> Response {
     let headers = response.headers_mut();
     for (name, value) in [
         (ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
-        (ACCESS_CONTROL_ALLOW_METHODS, "POST, DELETE, OPTIONS"),
-        (ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type"),
-        (ACCESS_CONTROL_EXPOSE_HEADERS, "location, accept-post, retry-after"),
+        (ACCESS_CONTROL_ALLOW_METHODS, "POST, PATCH, DELETE, OPTIONS"),
+        (ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type, if-match"),
+        (ACCESS_CONTROL_EXPOSE_HEADERS, "location, etag, accept-post, accept-patch, retry-after"),
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
@@ -133,11 +140,27 @@ async fn endpoint() -> Response {
 }
 
 async fn resource() -> Response {
-    (StatusCode::NO_CONTENT, [(ALLOW, "DELETE, OPTIONS")]).into_response()
+    (StatusCode::NO_CONTENT, [(ACCEPT_PATCH, FRAGMENT), (ALLOW, "PATCH, DELETE, OPTIONS")]).into_response()
 }
 
 async fn publish(State(hub): State<Arc<Hub>>, Path(room): Path<String>, request: Request) -> Result<Response, Refused> {
-    let claims = authorise(&hub, request.headers(), &room)?;
+    counted(&hub, take_publisher(&hub, &room, request).await)
+}
+
+async fn play(
+    State(hub): State<Arc<Hub>>,
+    Path((room, participant)): Path<(String, String)>,
+    request: Request,
+) -> Result<Response, Refused> {
+    counted(&hub, take_player(&hub, &room, participant, request).await)
+}
+
+fn counted(hub: &Hub, outcome: Result<Response, Refused>) -> Result<Response, Refused> {
+    outcome.inspect_err(|_| hub.metrics.offers_refused.increment())
+}
+
+async fn take_publisher(hub: &Arc<Hub>, room: &str, request: Request) -> Result<Response, Refused> {
+    let claims = authorise(hub, request.headers(), room)?;
     if !claims.grants.publish {
         return Err(not_granted("publish"));
     }
@@ -149,23 +172,19 @@ async fn publish(State(hub): State<Arc<Hub>>, Path(room): Path<String>, request:
         return Err(SdpRefusal::NothingSent.into());
     }
     let purpose = Purpose::Publish(sections);
-    let (secret, answer) = visit(&hub, Visit { claims, purpose, plays: None, sdp }).await?;
+    let (secret, answer) = visit(hub, Visit { claims, purpose, plays: None, sdp }).await?;
     Ok(created(&place, &secret, answer))
 }
 
-async fn play(
-    State(hub): State<Arc<Hub>>,
-    Path((room, participant)): Path<(String, String)>,
-    request: Request,
-) -> Result<Response, Refused> {
-    let claims = authorise(&hub, request.headers(), &room)?;
+async fn take_player(hub: &Arc<Hub>, room: &str, participant: String, request: Request) -> Result<Response, Refused> {
+    let claims = authorise(hub, request.headers(), room)?;
     if !claims.grants.subscribe {
         return Err(not_granted("subscribe"));
     }
     let place = request.uri().path().to_owned();
     let sdp = offer_of(request).await?;
     PlayerOffer::parse(&sdp)?;
-    let (secret, answer) = visit(&hub, Visit { claims, purpose: Purpose::Play, plays: Some(participant), sdp }).await?;
+    let (secret, answer) = visit(hub, Visit { claims, purpose: Purpose::Play, plays: Some(participant), sdp }).await?;
     Ok(created(&place, &secret, answer))
 }
 
@@ -190,7 +209,48 @@ async fn end(hub: &Arc<Hub>, headers: &HeaderMap, room: &str, session: &str) -> 
     if end_visit(hub, room, session).await {
         return Ok(StatusCode::OK);
     }
-    Err(Refused::new(StatusCode::NOT_FOUND, "there is no such session any more: it was ended, or its transport was lost"))
+    Err(no_session().into())
+}
+
+async fn patch_publishing(
+    State(hub): State<Arc<Hub>>,
+    Path((room, session)): Path<(String, String)>,
+    request: Request,
+) -> Result<Response, Refused> {
+    patch(&hub, &room, &session, request).await
+}
+
+async fn patch_playing(
+    State(hub): State<Arc<Hub>>,
+    Path((room, _, session)): Path<(String, String, String)>,
+    request: Request,
+) -> Result<Response, Refused> {
+    patch(&hub, &room, &session, request).await
+}
+
+async fn patch(hub: &Arc<Hub>, room: &str, session: &str, request: Request) -> Result<Response, Refused> {
+    authorise(hub, request.headers(), room)?;
+    let tag = request.headers().get(IF_MATCH).and_then(|tag| tag.to_str().ok()).map(|tag| tag.trim().to_owned());
+    let fragment = body_of(request, FRAGMENT).await?;
+    let sentence = "say which ICE session is meant: If-Match with the last ETag, or * to restart ICE";
+    let tag = tag.ok_or_else(|| Refused::new(StatusCode::PRECONDITION_REQUIRED, sentence))?;
+    let fragment =
+        IceFragment::parse(&fragment).map_err(|refusal| Refused::new(StatusCode::BAD_REQUEST, refusal.to_string()))?;
+    let tag = (tag != "*").then(|| tag.trim_matches('"').to_owned());
+    match patch_visit(hub, room, session, fragment, tag).await {
+        Ok(None) => Ok(StatusCode::NO_CONTENT.into_response()),
+        Ok(Some(answer)) => {
+            let tag = etag(&answer);
+            Ok((StatusCode::OK, [(CONTENT_TYPE, FRAGMENT.to_owned()), (ETAG, tag)], answer).into_response())
+        }
+        Err(error) if error.message == STALE => Err(Refused::new(StatusCode::PRECONDITION_FAILED, STALE)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The tag of the ICE session that a description of ours begins.
+fn etag(description: &str) -> String {
+    format!("\"{}\"", tag_of(description).unwrap_or_default())
 }
 
 /// The claims of the token (RFC 6750 section 2.1).
@@ -213,9 +273,14 @@ fn not_granted(grant: &'static str) -> Refused {
 
 /// The offer in a request.
 async fn offer_of(request: Request) -> Result<String, Refused> {
+    body_of(request, SDP).await
+}
+
+/// The body of a request, which has to be of this type.
+async fn body_of(request: Request, wanted: &str) -> Result<String, Refused> {
     let kind = request.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    if !kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(SDP) {
-        let sentence = format!("the offer goes into the body as it is: send it with `Content-Type: {SDP}`");
+    if !kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(wanted) {
+        let sentence = format!("the description goes into the body as it is: send it with `Content-Type: {wanted}`");
         return Err(Refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, sentence));
     }
     let body = timeout(BODY_DEADLINE, Bytes::from_request(request, &())).await;
@@ -234,6 +299,6 @@ async fn offer_of(request: Request) -> Result<String, Refused> {
 
 fn created(place: &str, secret: &str, answer: String) -> Response {
     let location = format!("{}/{secret}", place.trim_end_matches('/'));
-    let headers = [(CONTENT_TYPE, SDP), (LOCATION, location.as_str())];
+    let headers = [(CONTENT_TYPE, SDP.to_owned()), (LOCATION, location), (ETAG, etag(&answer))];
     (StatusCode::CREATED, headers, answer).into_response()
 }

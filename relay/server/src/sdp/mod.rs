@@ -5,6 +5,7 @@
 //! be used is an [`SdpRefusal`]: bad SDP, or incompatible, with a sentence for whoever has to fix it.
 
 mod answer;
+mod fragment;
 mod offer;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ use crate::media_plane::Refusal;
 use crate::transport::{Fingerprint, IceCredentials};
 
 pub use answer::{PlayerOffer, PublisherOffer, PublisherSection};
+pub use fragment::IceFragment;
 pub use offer::{AnsweredSlot, Slot, SubscriberAnswer, subscriber_offer};
 
 /// Payload type of Opus in our offers.

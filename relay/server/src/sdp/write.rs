@@ -35,6 +35,11 @@ impl Writer {
         writer
     }
 
+    /// No session level at all.
+    pub(super) fn fragment() -> Self {
+        Self { text: String::new() }
+    }
+
     pub(super) fn line(&mut self, line: impl std::fmt::Display) {
         let _ = write!(self.text, "{line}\r\n");
     }
@@ -42,10 +47,15 @@ impl Writer {
     /// Address, ICE and DTLS of a section in use. Candidates stand in every section: which one a reader looks at differs.
     pub(super) fn transport(&mut self, local: &LocalTransport<'_>, setup: &str) {
         self.line("c=IN IP4 0.0.0.0");
-        self.line(format_args!("a=ice-ufrag:{}", local.credentials.ufrag));
-        self.line(format_args!("a=ice-pwd:{}", local.credentials.pwd));
         self.line(format_args!("a=fingerprint:{}", local.fingerprint));
         self.line(format_args!("a=setup:{setup}"));
+        self.ice(local);
+    }
+
+    /// Credentials and candidates.
+    pub(super) fn ice(&mut self, local: &LocalTransport<'_>) {
+        self.line(format_args!("a=ice-ufrag:{}", local.credentials.ufrag));
+        self.line(format_args!("a=ice-pwd:{}", local.credentials.pwd));
         for (index, address) in local.candidates.iter().enumerate() {
             // Host candidates, the first the best (RFC 8445 section 5.1.2.1).
             let priority = (126u32 << 24) | ((65_535 - index as u32) << 8) | 255;

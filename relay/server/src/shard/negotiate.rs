@@ -12,7 +12,7 @@ use super::session::{Session, SessionKey};
 use super::worker::{Shard, Timer};
 use crate::media_plane::{DescriptionKind, MediaEvent, MidTrack, Refusal, RoomKey, TransportKind, TransportState};
 use crate::sdp::{
-    LocalTransport, PlayerOffer, PublisherOffer, SdpRefusal, Slot, StreamPair, SubscriberAnswer, subscriber_offer,
+    IceFragment, LocalTransport, PlayerOffer, PublisherOffer, SdpRefusal, Slot, StreamPair, SubscriberAnswer, subscriber_offer,
 };
 use crate::transport::{Fingerprint, IceCredentials, SessionConfig, TransportSession};
 
@@ -169,6 +169,52 @@ impl Shard {
         let streams: Vec<_> = room.forwarder.slots(participant).iter().map(stream_pair).collect();
         self.emit_connecting(now, key, participant, TransportKind::Subscriber);
         let answer = self.with_local(session, sdp, |local| offer.answer(local, &streams));
+        self.service(now, sender, session);
+        answer.ok_or_else(|| Refused::ours("the transport is gone"))
+    }
+
+    /// A client that offered a transport restarts its ICE without another offer.
+    #[expect(clippy::too_many_arguments, reason = "the fields of one command")]
+    pub(super) fn handle_restart(
+        &mut self,
+        now: Instant,
+        sender: &dyn Outlet,
+        room: RoomKey,
+        participant: ParticipantId,
+        transport: TransportKind,
+        generation: u32,
+        fragment: &IceFragment,
+    ) {
+        let event = match self.answer_restart(now, sender, room, participant, transport, fragment) {
+            Ok(sdp) => {
+                let kind = DescriptionKind::Answer;
+                MediaEvent::Description { participant, transport, kind, generation, sdp, tracks: Vec::new() }
+            }
+            Err(Refused { reason, message }) => MediaEvent::Refused { participant, transport, generation, reason, message },
+        };
+        self.emit(now, room, event);
+    }
+
+    fn answer_restart(
+        &mut self,
+        now: Instant,
+        sender: &dyn Outlet,
+        key: RoomKey,
+        participant: ParticipantId,
+        transport: TransportKind,
+        fragment: &IceFragment,
+    ) -> Result<String, Refused> {
+        let member = self.member(key, participant).ok_or_else(|| Refused::ours("the participant is not in the room"))?;
+        let leg = match transport {
+            TransportKind::Publisher => member.publisher.as_mut().map(|leg| {
+                leg.ufrag.clone_from(&fragment.ufrag);
+                (leg.session, leg.sdp)
+            }),
+            TransportKind::Subscriber => member.subscriber.as_ref().map(|leg| (leg.session, leg.sdp)),
+        };
+        let (session, numbers) = leg.ok_or_else(|| Refused::ours("the participant has no such transport"))?;
+        self.restart_ice(session)?;
+        let answer = self.with_local(session, numbers, |local| fragment.answer(local));
         self.service(now, sender, session);
         answer.ok_or_else(|| Refused::ours("the transport is gone"))
     }

@@ -187,6 +187,7 @@ impl Waiting {
             MediaCommand::PublisherOffer { .. }
             | MediaCommand::SubscriberAnswer { .. }
             | MediaCommand::SubscriberOffer { .. }
+            | MediaCommand::RestartIce { .. }
             | MediaCommand::Candidate { .. } => (&self.descriptions, DESCRIPTION_QUEUE),
         }
     }

@@ -248,6 +248,9 @@ impl Shard {
             MediaCommand::SubscriberOffer { participant, generation, sdp } => {
                 self.handle_subscriber_offer(now, sender, key, participant, generation, &sdp);
             }
+            MediaCommand::RestartIce { participant, transport, generation, fragment } => {
+                self.handle_restart(now, sender, key, participant, transport, generation, &fragment);
+            }
             // An ICE-lite host learns addresses from checks alone.
             MediaCommand::Candidate { .. } => {}
         }

@@ -24,5 +24,5 @@ mod visitor;
 
 pub(crate) use connection::serve;
 pub(crate) use hub::Hub;
-pub(crate) use visit::{Visit, end_visit, visit};
-pub(crate) use visitor::{Purpose, VisitError};
+pub(crate) use visit::{Visit, end_visit, patch_visit, visit};
+pub(crate) use visitor::{Purpose, STALE, VisitError, no_session, tag_of};

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::hub::Hub;
 use super::link::{Link, LinkId};
 use super::session::{ResumeToken, SecretHash, Session};
-use super::visitor::{Visiting, Visitor};
+use super::visitor::{Patching, Visiting, Visitor};
 use crate::clock;
 use crate::media_plane::{EVENT_QUEUE, MediaCommand, MediaEvent, MidTrack, RoomKey, RoomMedia, TransportKind};
 
@@ -51,6 +51,8 @@ pub(super) enum RoomInput {
     Visit(Box<Visiting>),
     /// Such a one leaves. The reply says whether it was there.
     EndVisit { secret: SecretHash, reply: oneshot::Sender<bool> },
+    /// Such a one says more of its ICE.
+    Patch(Box<Patching>),
     /// Say this to everybody and end.
     Close(proto::Goodbye),
 }
@@ -175,6 +177,7 @@ impl RoomTask {
                 // Whoever asked may be gone.
                 let _ = reply.send(found);
             }
+            RoomInput::Patch(patching) => self.patch_visit(*patching),
             RoomInput::Close(goodbye) => self.close(&goodbye),
         }
     }

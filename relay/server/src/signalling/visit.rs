@@ -14,8 +14,9 @@ use tokio::time::timeout;
 use super::hub::Hub;
 use super::room_task::RoomInput;
 use super::session::ResumeToken;
-use super::visitor::{Purpose, VisitError, Visiting};
+use super::visitor::{Patching, Purpose, VisitError, Visiting, no_session};
 use crate::auth::Claims;
+use crate::sdp::IceFragment;
 
 /// Answers come from memory; a room or shard that takes longer is stuck, and the client had better ask again.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
@@ -67,6 +68,26 @@ pub(crate) async fn end_visit(hub: &Arc<Hub>, room: &str, secret: &str) -> bool 
     let Some((secret, inputs)) = ResumeToken::parse_secret(secret).zip(hub.find(room)) else { return false };
     let (reply, answer) = oneshot::channel();
     inputs.send(RoomInput::EndVisit { secret, reply }).await.is_ok() && answer.await.unwrap_or(false)
+}
+
+/// More of a visitor's ICE. `tag`: of the ICE session it means; `None`: it restarts. Gives the fragment that answers a restart.
+pub(crate) async fn patch_visit(
+    hub: &Arc<Hub>,
+    room: &str,
+    secret: &str,
+    fragment: IceFragment,
+    tag: Option<String>,
+) -> Result<Option<String>, VisitError> {
+    let found = ResumeToken::parse_secret(secret).zip(hub.find(room));
+    let (secret, inputs) = found.ok_or_else(no_session)?;
+    let (reply, answer) = oneshot::channel();
+    let patching = Patching { secret, fragment, tag, reply };
+    inputs.send(RoomInput::Patch(Box::new(patching))).await.map_err(|_| no_session())?;
+    match timeout(ANSWER_DEADLINE, answer).await {
+        Ok(Ok(outcome)) => outcome,
+        // The room ended, or is stuck, or another restart took its place.
+        Ok(Err(_)) | Err(_) => Err(no_session()),
+    }
 }
 
 fn nobody(identity: &str) -> VisitError {

@@ -9,7 +9,8 @@ use tokio::sync::oneshot;
 
 use super::admission::JoinError;
 use super::session::SecretHash;
-use crate::sdp::PublisherSection;
+use crate::media_plane::TransportKind;
+use crate::sdp::{IceFragment, PublisherSection};
 
 /// Names of a track's encodings in the room, largest first; those of the offer may be others.
 const ENCODINGS: [&str; segue_model::MAX_ENCODINGS] = ["f", "h", "q"];
@@ -38,6 +39,27 @@ pub(crate) struct Visiting {
 
 /// Where the answer to its offer is awaited.
 pub(crate) type Reply = oneshot::Sender<Result<String, VisitError>>;
+
+/// A visitor says more of its ICE (RFC 9725 section 4.3).
+pub(crate) struct Patching {
+    pub(crate) secret: SecretHash,
+    pub(crate) fragment: IceFragment,
+    /// Of the ICE session it means; `None`: it begins another.
+    pub(crate) tag: Option<String>,
+    pub(crate) reply: PatchReply,
+}
+
+/// Where the outcome is awaited: nothing to say, or a fragment of ours.
+pub(crate) type PatchReply = oneshot::Sender<Result<Option<String>, VisitError>>;
+
+/// The tag of an ICE session: our username fragment, which is another one after every restart.
+pub(crate) fn tag_of(description: &str) -> Option<&str> {
+    description.lines().find_map(|line| line.trim_end().strip_prefix("a=ice-ufrag:"))
+}
+
+/// A patch for another ICE session than the one there is.
+pub(crate) const STALE: &str =
+    "the tag in If-Match is not that of the ICE session there is; use the last ETag, or * to restart ICE";
 
 /// Why a visitor is not let in.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -68,6 +90,11 @@ impl From<RoomError> for VisitError {
 /// A visitor in the room.
 pub(super) struct Visitor {
     pub(super) secret: SecretHash,
+    transport: TransportKind,
+    /// Of its ICE session; empty before there is one.
+    tag: String,
+    /// A restart that is not answered yet.
+    restart: Option<PatchReply>,
     /// `None`: answered.
     reply: Option<Reply>,
     /// Numbers of its tracks, by the number of the request.
@@ -75,8 +102,28 @@ pub(super) struct Visitor {
 }
 
 impl Visitor {
-    pub(super) fn new(secret: SecretHash, reply: Reply) -> Self {
-        Self { secret, reply: Some(reply), tracks: BTreeMap::new() }
+    pub(super) fn new(secret: SecretHash, transport: TransportKind, reply: Reply) -> Self {
+        Self { secret, transport, tag: String::new(), restart: None, reply: Some(reply), tracks: BTreeMap::new() }
+    }
+
+    pub(super) const fn transport(&self) -> TransportKind {
+        self.transport
+    }
+
+    /// More of its ICE. `Some`: ICE is to be restarted with this, and the reply waits for it.
+    pub(super) fn patch(&mut self, fragment: IceFragment, tag: Option<&str>, reply: PatchReply) -> Option<IceFragment> {
+        let outcome = match tag {
+            Some(tag) if tag == self.tag => Ok(None),
+            Some(_) => Err(VisitError::new(ErrorCode::SessionUnknown, STALE)),
+            None => {
+                // Of two restarts the later one counts; whoever asked first hears that it ended.
+                self.restart = Some(reply);
+                return Some(fragment);
+            }
+        };
+        // Whoever asked may be gone.
+        let _ = reply.send(outcome);
+        None
     }
 
     /// What the room says to it. False: it cannot stay.
@@ -87,6 +134,12 @@ impl Visitor {
                 true
             }
             server_frame::Message::Description(description) if description.kind() == SdpKind::Answer => {
+                tag_of(&description.sdp).unwrap_or_default().clone_into(&mut self.tag);
+                if let Some(restart) = self.restart.take() {
+                    // Whoever asked for it can ask again.
+                    let _ = restart.send(Ok(Some(description.sdp)));
+                    return true;
+                }
                 // Whoever did not wait for the answer has no way to use it.
                 self.reply.take().is_some_and(|reply| reply.send(Ok(description.sdp)).is_ok())
             }
@@ -96,7 +149,12 @@ impl Visitor {
                     let _ = reply.send(Err(VisitError::new(error.code(), error.message)));
                     false
                 }
-                None => true,
+                None => {
+                    if let Some(restart) = self.restart.take() {
+                        let _ = restart.send(Err(VisitError::new(error.code(), error.message)));
+                    }
+                    true
+                }
             },
             // Who else is there, and what is heard and seen, is not for it.
             _ => true,
@@ -144,6 +202,12 @@ pub(super) fn publish(section: &PublisherSection, request: u32) -> client_frame:
         muted: false,
         encodings,
     })
+}
+
+/// There is none that a secret could stand for.
+pub(crate) fn no_session() -> VisitError {
+    let message = "there is no such session any more: it was ended, or its transport was lost";
+    VisitError::new(ErrorCode::SessionUnknown, message)
 }
 
 /// The last word to a visitor that cannot stay or whose transport is no more; nobody reads it but the log.

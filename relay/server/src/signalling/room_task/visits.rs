@@ -6,9 +6,9 @@ use segue_model::ParticipantId;
 use segue_wire::proto::{self, client_frame, server_frame};
 
 use super::RoomTask;
-use crate::media_plane::MediaCommand;
+use crate::media_plane::{MediaCommand, TransportKind};
 use crate::signalling::session::SecretHash;
-use crate::signalling::visitor::{self, GENERATION, Purpose, Visiting, Visitor, gone};
+use crate::signalling::visitor::{self, GENERATION, Patching, Purpose, Visiting, Visitor, gone};
 
 impl RoomTask {
     /// Lets a visitor in: its sections are published, and the media plane is asked for the answer.
@@ -22,7 +22,11 @@ impl RoomTask {
                 return;
             }
         };
-        self.visitors.insert(participant, Visitor::new(secret, reply));
+        let transport = match purpose {
+            Purpose::Publish(_) => TransportKind::Publisher,
+            Purpose::Play => TransportKind::Subscriber,
+        };
+        self.visitors.insert(participant, Visitor::new(secret, transport, reply));
         self.hub.metrics.joins.increment();
         tracing::info!(room = %self.name, %participant, "participant joined over HTTP");
         match purpose {
@@ -53,6 +57,21 @@ impl RoomTask {
         let leave = client_frame::Message::Leave(proto::Leave::default());
         self.authority.handle_message(now, participant, 0, Some(leave));
         true
+    }
+
+    /// More of a visitor's ICE: candidates, which nobody needs, or a restart.
+    pub(super) fn patch_visit(&mut self, patching: Patching) {
+        let Patching { secret, fragment, tag, reply } = patching;
+        let found = self.visitors.iter_mut().find(|(_, visitor)| visitor.secret == secret);
+        let Some((&participant, visitor)) = found else {
+            // Whoever asked may be gone.
+            let _ = reply.send(Err(visitor::no_session()));
+            return;
+        };
+        if let Some(restart) = visitor.patch(fragment, tag.as_deref(), reply) {
+            let transport = visitor.transport();
+            self.command(MediaCommand::RestartIce { participant, transport, generation: GENERATION, fragment: restart });
+        }
     }
 
     /// Hands a visitor what the room says to it.
