@@ -42,8 +42,9 @@ def measure(call: Callable[[], object], calls: int) -> float:
 
 def line(path: str, limit_us: float, call: Callable[[], object], calls: int = 2_000) -> None:
     """Measures and prints."""
-    us = measure(call, calls)
-    print(json.dumps({"bench": "bindings", "language": "python", "path": path, "us": round(us, 1), "limit_us": limit_us}), flush=True)
+    us = round(measure(call, calls), 1)
+    met = us <= limit_us
+    print(json.dumps({"bench": "bindings", "language": "python", "path": path, "us": us, "limit_us": limit_us, "met": met}), flush=True)
 
 
 def memory(frames: int) -> None:
