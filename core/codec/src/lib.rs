@@ -4,16 +4,22 @@
 //! behind the traits of [`traits`], so that an application can put the hardware codecs of its platform in their place. No clock is
 //! read here: every frame carries its media time. Errors are values; bytes from the network never make a codec panic.
 
+#[cfg(not(feature = "codecs"))]
+mod absent;
 pub mod audio;
 pub mod counter;
 pub mod frame;
+#[cfg(feature = "codecs")]
 pub mod h264;
 pub mod mix;
+#[cfg(feature = "codecs")]
 pub mod opus;
 pub mod resample;
 pub mod source;
 pub mod traits;
 
+#[cfg(not(feature = "codecs"))]
+pub use absent::{h264, opus};
 pub use audio::{AudioFrame, AudioLevel, Channels, LevelMeter};
 pub use frame::{FramePool, I420, Plane, VideoFrame};
 pub use traits::{
