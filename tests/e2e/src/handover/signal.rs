@@ -25,6 +25,10 @@ const LOOKAHEAD: f64 = 312.0;
 /// both neighbours, and has 0.41 of each.
 const HEARD: f64 = 0.6;
 
+/// Or where the pitch of a decoder that is still confused after something made up is so near to it, in steps, with this share of the power.
+const NEAR_ENOUGH: f64 = 0.75;
+const HEARD_FAINTLY: f64 = 0.25;
+
 /// Steps around the expected one that are tried first.
 const NEAR: u64 = 3;
 
@@ -53,19 +57,40 @@ impl Climb {
     }
 }
 
-/// The share of a frame's power that lies on what a step sounds like after decoding.
-fn likeness(samples: &[i16], step: u64) -> f64 {
-    let (mut phase, mut sine, mut cosine, mut power) = (0.0_f64, 0.0, 0.0, 0.0);
+/// The share of the power that lies on what a step sounds like after decoding. `parts`: into how many parts the frame is cut whose phases may
+/// differ, as they do where a decoder comes back from something it made up.
+fn likeness(samples: &[i16], step: f64, parts: usize) -> f64 {
+    let (mut phase, mut power, mut found) = (0.0_f64, 0.0, 0.0);
+    let part = samples.len() / parts;
+    let (mut sine, mut cosine) = (0.0, 0.0);
     for (at, &sample) in samples.iter().enumerate() {
         let behind = (at as f64 - LOOKAHEAD) / FRAME_SAMPLES as f64;
-        phase += TAU * frequency(step as f64 + behind) / f64::from(SAMPLE_RATE);
+        phase += TAU * frequency(step + behind) / f64::from(SAMPLE_RATE);
         let (s, c) = phase.sin_cos();
         let value = f64::from(sample);
         sine += value * s;
         cosine += value * c;
         power += value * value;
+        if (at + 1) % part == 0 {
+            found += sine * sine + cosine * cosine;
+            (sine, cosine) = (0.0, 0.0);
+        }
     }
-    if power <= 0.0 { 0.0 } else { 2.0 * (sine * sine + cosine * cosine) / (power * samples.len() as f64) }
+    if power <= 0.0 { 0.0 } else { 2.0 * found / (power * part as f64) }
+}
+
+/// Which of some steps a frame sounds like clearly.
+fn clearly(samples: &[i16], steps: impl Iterator<Item = u64>) -> Option<u64> {
+    let likened = steps.map(|step| (step, likeness(samples, step as f64, 1)));
+    likened.max_by(|a, b| a.1.total_cmp(&b.1)).filter(|(_, likeness)| *likeness >= HEARD).map(|(step, _)| step)
+}
+
+/// Whether a frame's pitch is that of a step, however confused the decoder is: nearer to it than the pitch before it.
+fn faintly(samples: &[i16], step: u64) -> bool {
+    let around = (-8..=8).map(|quarters| f64::from(quarters) / 4.0);
+    let likened = around.map(|off| (off, likeness(samples, step as f64 + off, 2)));
+    let pitch = likened.max_by(|a, b| a.1.total_cmp(&b.1));
+    pitch.is_some_and(|(off, likeness)| off.abs() <= NEAR_ENOUGH && likeness >= HEARD_FAINTLY)
 }
 
 /// Follows the tone through decoded sound.
@@ -87,19 +112,17 @@ impl Ear {
     /// The next 20 ms of what is played.
     pub fn push(&mut self, samples: &[i16]) {
         let near = (0..=2 * NEAR).map(|ahead| (self.last + 1 + ahead).saturating_sub(NEAR));
-        let best = |steps: &mut dyn Iterator<Item = u64>| {
-            let likened = steps.map(|step| (step, likeness(samples, step % PERIOD)));
-            likened.max_by(|a, b| a.1.total_cmp(&b.1)).filter(|(_, likeness)| *likeness >= HEARD)
-        };
-        let found = best(&mut near.into_iter()).or_else(|| best(&mut (self.last + 1..=self.last + PERIOD)));
+        let next = self.last + 1;
+        let faintly = || faintly(samples, next).then_some(next);
+        let found = clearly(samples, near).or_else(faintly).or_else(|| clearly(samples, next..=self.last + PERIOD));
         let before = self.far.take();
         match found {
-            Some((step, _)) if self.heard.is_empty() || step == self.last + 1 => self.hear(step),
-            Some((step, _)) if step > self.last && before == Some(step - 1) => {
+            Some(step) if self.heard.is_empty() || step == self.last + 1 => self.hear(step),
+            Some(step) if step > self.last && before == Some(step - 1) => {
                 self.hear(step - 1);
                 self.hear(step);
             }
-            Some((step, _)) if step > self.last => self.far = Some(step),
+            Some(step) if step > self.last => self.far = Some(step),
             _ => {}
         }
     }
@@ -146,6 +169,26 @@ mod tests {
         let missing: Vec<u64> = (5..200).filter(|frame| !heard.contains(frame)).collect();
         assert!(missing.len() <= 4, "{missing:?}");
         assert!(heard.windows(2).all(|pair| pair[1] - pair[0] <= 2), "{heard:?}");
+    }
+
+    #[test]
+    fn frames_made_up_in_between_are_no_gap() {
+        let mut encoder = OpusEncoder::new(OpusEncoderConfig::default()).expect("an encoder");
+        let mut decoder = OpusDecoder::new(Channels::Mono).expect("a decoder");
+        let (mut climb, mut ear) = (Climb::default(), Ear::new(0));
+        for frame in 0..400 {
+            let time = MediaTime(frame * FRAME_SAMPLES as u64);
+            if frame > 20 && frame % 10 == 0 {
+                ear.push(&decoder.conceal(time).expect("made up").samples);
+            }
+            let sound = AudioFrame { time, channels: Channels::Mono, samples: climb.next_frame() };
+            let sound = encoder.encode(&sound).expect("encoded");
+            ear.push(&decoder.decode(&sound.payload, time).expect("decoded").samples);
+        }
+        let heard = ear.heard();
+        let longest = heard.windows(2).map(|pair| pair[1] - pair[0] - 1).max();
+        assert!(longest <= Some(1), "{longest:?}: {heard:?}");
+        assert!(heard.len() > 390, "{}", heard.len());
     }
 
     #[test]
