@@ -31,7 +31,7 @@ pub fn test() -> Result<(), String> {
 pub fn bench(arguments: &[String]) -> Result<(), String> {
     bindings::build(Profile::Release)?;
     let python = install(&wheel(Profile::Release)?, &[])?;
-    let script = top().join("bindings/python/bench.py");
+    let script = top().join("bindings/python/tests/bench.py");
     execute(
         Command::new(&python).arg(script).args(arguments).current_dir(target()).env("SEGUE_STAGE_PROGRAM", bindings::stage()),
     )
