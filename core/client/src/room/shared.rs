@@ -38,6 +38,8 @@ struct Hub {
     /// What happened before anybody listened.
     early: VecDeque<RoomEvent>,
     listened: bool,
+    /// The room was left: a stream made now ends at once.
+    ended: bool,
 }
 
 impl Shared {
@@ -51,7 +53,7 @@ impl Shared {
             participants: BTreeMap::new(),
             tracks: BTreeMap::new(),
         };
-        let hub = Hub { sinks: Vec::new(), early: VecDeque::new(), listened: false };
+        let hub = Hub { sinks: Vec::new(), early: VecDeque::new(), listened: false, ended: false };
         Arc::new(Self { requests, view: Mutex::new(view), events: Mutex::new(hub) })
     }
 
@@ -79,14 +81,16 @@ impl Shared {
             sink.push(event);
         }
         hub.listened = true;
-        hub.sinks.push(sink);
+        if !hub.ended {
+            hub.sinks.push(sink);
+        }
         stream
     }
 
     /// No event follows.
     pub(crate) fn end_events(&self) {
         let mut hub = self.hub();
-        hub.listened = true;
+        hub.ended = true;
         hub.sinks.clear();
     }
 
