@@ -1,11 +1,12 @@
-//! `segue-relay check`: does the media port answer from where clients are told to find it?
+//! `segue-relay check`: does the media port answer from where clients are told to find it, and what does the relay lack to serve others?
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use ring::rand::{SecureRandom as _, SystemRandom};
 
-use crate::config::Config;
+use crate::config::{Config, Tls};
 use crate::transport::answer_stun;
 
 /// Attempts per address: UDP may lose one.
@@ -21,35 +22,56 @@ const MAGIC_COOKIE: [u8; 4] = 0x2112_A442u32.to_be_bytes();
 const BINDING_REQUEST: [u8; 2] = [0x00, 0x01];
 const BINDING_SUCCESS: [u8; 2] = [0x01, 0x01];
 
+/// What there is to do about a finding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing.
+    Fine,
+    /// Something, before others than this machine can use the relay.
+    Lacks,
+    /// Something.
+    Wrong,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fine => "fine: ",
+            Self::Lacks => "lacks:",
+            Self::Wrong => "wrong:",
+        })
+    }
+}
+
 /// One thing that was looked at, in plain words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// Nothing to do about it.
-    pub fine: bool,
+    /// Whether there is something to do about it.
+    pub verdict: Verdict,
     /// What was found and, where it is not fine, what to do.
     pub text: String,
 }
 
 impl Finding {
     fn fine(text: String) -> Self {
-        Self { fine: true, text }
+        Self { verdict: Verdict::Fine, text }
+    }
+
+    fn lacks(text: &str) -> Self {
+        Self { verdict: Verdict::Lacks, text: text.to_owned() }
     }
 
     fn wrong(text: String) -> Self {
-        Self { fine: false, text }
+        Self { verdict: Verdict::Wrong, text }
     }
 }
 
-/// Looks at every media port of a configuration: asks a relay that runs, or stands in for one that does not.
+/// Looks at every media port of a configuration (asks a relay that runs, or stands in for one that does not), and at what a relay for
+/// others needs besides.
 #[must_use]
 pub fn check(config: &Config) -> Vec<Finding> {
     let media = &config.media;
     let mut findings = Vec::new();
-    if media.port == 0 {
-        let text =
-            "media.port is 0, so the ports change with every start; set media.port (--udp-port) to open them in a firewall";
-        findings.push(Finding { fine: media.bind.is_loopback(), text: text.to_owned() });
-    }
     for announced in media.announce.iter().filter(|announced| announced.is_loopback() && !media.bind.is_loopback()) {
         findings.push(Finding::wrong(format!(
             "{announced} is announced, which every client takes for itself; set media.announce (--udp-announce) to an address of this machine"
@@ -62,6 +84,58 @@ pub fn check(config: &Config) -> Vec<Finding> {
             break;
         };
         findings.extend(check_port(media.bind, port, &media.announce));
+    }
+    findings.extend(lacking(config));
+    findings
+}
+
+/// Whether the relay does what it is configured for. One for this machine only may lack what others would need.
+#[must_use]
+pub fn serves_as_it_is(config: &Config, findings: &[Finding]) -> bool {
+    let tolerated = if is_for_this_machine(config) { Verdict::Lacks } else { Verdict::Fine };
+    findings.iter().all(|finding| matches!(finding.verdict, Verdict::Fine) || finding.verdict == tolerated)
+}
+
+fn is_for_this_machine(config: &Config) -> bool {
+    config.http.ip().is_loopback() && config.public_url.is_none()
+}
+
+/// What a relay needs that people reach over a network.
+fn lacking(config: &Config) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut need = |missing: bool, text: &str| findings.extend(missing.then(|| Finding::lacks(text)));
+    need(
+        is_for_this_machine(config),
+        "HTTP listens on this machine only; for others set http.listen (--http-listen) to 0.0.0.0:443, or http.public_url where a proxy on \
+         this machine stands before it",
+    );
+    need(
+        config.keys.is_empty(),
+        "a development key signs tokens, another with every start where others reach the relay; set auth.key_files (--key-file) or auth.keys",
+    );
+    let public = config.public_url.as_deref().unwrap_or_default();
+    need(
+        config.tls == Tls::Off && !public.starts_with("https://"),
+        "there is no TLS, and browsers give cameras to HTTPS only; set tls.certificate and tls.key, or http.public_url to the https:// address \
+         of the proxy that has them",
+    );
+    need(
+        config.tls == Tls::SelfSigned,
+        "the certificate is made at start: browsers warn of it and applications refuse it; set tls.certificate and tls.key",
+    );
+    need(
+        config.media.port == 0,
+        "media.port is 0, so the ports change with every start; set media.port (--udp-port) to open them in a firewall",
+    );
+    need(
+        config.media.bind.is_loopback(),
+        "media is bound to this machine only; set media.bind (--udp-bind) to 0.0.0.0 and media.announce to the address others reach it at",
+    );
+    let private = |ip: &IpAddr| matches!(ip, IpAddr::V4(ip) if ip.is_private());
+    if config.media.announce.iter().all(private) {
+        let text = "only addresses of a private network are announced, where people outside do not reach the relay; for them set \
+                    media.announce (--udp-announce) to its public address";
+        findings.push(Finding::fine(text.to_owned()));
     }
     findings
 }
@@ -139,12 +213,38 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
+    use crate::config::Settings;
+
+    fn wrong(findings: &[Finding], words: &str) -> bool {
+        findings.iter().any(|finding| finding.verdict == Verdict::Wrong && finding.text.contains(words))
+    }
 
     #[test]
-    fn a_free_port_of_this_machine_is_fine() {
-        let findings = check(&Config::ephemeral());
-        assert!(findings.iter().all(|finding| finding.fine), "{findings:?}");
-        assert!(findings.last().is_some_and(|finding| finding.text.contains("is free")), "{findings:?}");
+    fn a_relay_for_this_machine_is_fine_and_lacks_what_others_need() {
+        let config = Config::ephemeral();
+        let findings = check(&config);
+        assert!(findings.iter().any(|finding| finding.text.contains("is free")), "{findings:?}");
+        let lacks = |key: &str| findings.iter().any(|it| it.verdict == Verdict::Lacks && it.text.contains(key));
+        for key in ["http.listen", "auth.key_files", "tls.certificate", "media.port", "media.bind"] {
+            assert!(lacks(key), "{key}: {findings:?}");
+        }
+        assert!(serves_as_it_is(&config, &findings));
+        // The same for others is not fine.
+        let config = Config { public_url: Some("https://calls.example.org".to_owned()), ..config };
+        assert!(!serves_as_it_is(&config, &check(&config)));
+    }
+
+    #[test]
+    fn the_configuration_of_the_readme_lacks_nothing() {
+        let readme = include_str!("../../../README.md");
+        let block = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a configuration");
+        let mut settings: Settings = toml::from_str(block).expect("reads");
+        assert!(settings.auth.key_files.take().is_some_and(|files| !files.is_empty()), "it says where the key is");
+        // The file is not here.
+        settings.auth.keys = Some(vec!["service:0123456789abcdef0123456789abcdef".parse().expect("a key")]);
+        let config = Config::from_settings(settings).expect("makes sense");
+        assert_eq!(lacking(&config), []);
+        assert!(!is_for_this_machine(&config));
     }
 
     #[test]
@@ -153,7 +253,7 @@ mod tests {
         let mut config = Config::ephemeral();
         config.media.port = other.local_addr().expect("its address").port();
         let findings = check(&config);
-        assert!(findings.iter().any(|finding| !finding.fine && finding.text.contains("nothing answers STUN")), "{findings:?}");
+        assert!(wrong(&findings, "nothing answers STUN"), "{findings:?}");
     }
 
     #[test]
@@ -161,6 +261,6 @@ mod tests {
         let mut config = Config::ephemeral();
         config.media.bind = Ipv4Addr::UNSPECIFIED.into();
         let findings = check(&config);
-        assert!(findings.iter().any(|finding| !finding.fine && finding.text.contains("takes for itself")), "{findings:?}");
+        assert!(wrong(&findings, "takes for itself"), "{findings:?}");
     }
 }

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::builder::{OsStr, Resettable};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use segue_relay::config::{AuthSettings, Settings};
 
 /// The Segue relay: calls that start peer to peer grow into it.
@@ -16,12 +17,39 @@ pub struct Cli {
 #[derive(Subcommand)]
 pub enum Command {
     /// Run the relay. Without any setting: on this machine only, with a development key and everything in memory
-    Serve(Box<Configured>),
+    Serve(Box<ServeArguments>),
     /// Make tokens
     #[command(subcommand)]
     Token(TokenCommand),
     /// Say in plain words whether the media ports answer from their announced addresses
     Check(Box<Configured>),
+}
+
+impl Cli {
+    /// Reads flags and environment, or says what is wrong with them and ends. A variable that is there and empty is not set: so compose
+    /// files write what nobody gave them.
+    pub fn read() -> Self {
+        let matches = without_empty_variables(Self::command()).get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+}
+
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let names: Vec<_> = command.get_subcommands().map(|subcommand| subcommand.get_name().to_owned()).collect();
+    let command = command.mut_args(|argument| {
+        let is_empty = |name| std::env::var_os(name).is_some_and(|value| value.is_empty());
+        if argument.get_env().is_some_and(is_empty) { argument.env(Resettable::<OsStr>::Reset) } else { argument }
+    });
+    names.into_iter().fold(command, |command, name| command.mut_subcommand(name, without_empty_variables))
+}
+
+#[derive(Args)]
+pub struct ServeArguments {
+    #[command(flatten)]
+    pub configured: Configured,
+    /// Print a link with a token for a day, which opens the room `lobby` to whoever reads it. Always printed with the development key
+    #[arg(long)]
+    pub print_link: bool,
 }
 
 /// A command that takes the whole configuration.

@@ -6,8 +6,7 @@ use std::error::Error;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
-use clap::Parser as _;
-use cli::{Cli, Command, Configured, TokenArguments, TokenCommand};
+use cli::{Cli, Command, Configured, ServeArguments, TokenArguments, TokenCommand};
 use segue_relay::auth::{Claims, Grants, Keys, LOCAL_DEVELOPMENT_SECRET};
 use segue_relay::config::{Config, LogFormat, Settings};
 use segue_relay::{Relay, check};
@@ -17,8 +16,8 @@ use tracing_subscriber::EnvFilter;
 const FIRST_ROOM: &str = "lobby";
 
 fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
-        Command::Serve(configured) => serve(*configured),
+    let outcome = match Cli::read().command {
+        Command::Serve(arguments) => serve(*arguments),
         Command::Check(configured) => run_check(*configured),
         Command::Token(TokenCommand::Create(arguments)) => create_token(arguments),
     };
@@ -35,13 +34,13 @@ fn configuration(configured: Configured) -> Result<Config, Box<dyn Error>> {
     Ok(Config::from_settings(configured.settings.or(file))?)
 }
 
-fn serve(configured: Configured) -> Outcome {
-    let config = configuration(configured)?;
+fn serve(arguments: ServeArguments) -> Outcome {
+    let config = configuration(arguments.configured)?;
     start_log(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let relay = Relay::start(config).await?;
-        introduce(&relay);
+        introduce(&relay, arguments.print_link);
         stop_signal().await?;
         eprintln!("segue-relay: shutting down");
         relay.shutdown().await;
@@ -49,8 +48,9 @@ fn serve(configured: Configured) -> Outcome {
     })
 }
 
-/// Tells whoever started the relay what to do next. The link goes to standard output alone, so that scripts can read it.
-fn introduce(relay: &Relay) {
+/// Tells whoever started the relay what to do next. The link goes to standard output alone, so that scripts can read it; where real keys sign
+/// tokens it is printed on request only, for what a service prints ends in a journal that others read.
+fn introduce(relay: &Relay, print_link: bool) {
     let media: Vec<_> = relay.media_addresses().iter().map(ToString::to_string).collect();
     eprintln!("segue-relay {}", env!("CARGO_PKG_VERSION"));
     eprintln!("  signalling  {}", relay.url());
@@ -58,7 +58,9 @@ fn introduce(relay: &Relay) {
     if relay.development() {
         eprintln!("  key         development: configure [auth] keys before others rely on this relay");
     }
-    if let Ok(link) = relay.link(FIRST_ROOM) {
+    if !relay.development() && !print_link {
+        eprintln!("  room        make a token with `segue-relay token create` and open {}/#token=TOKEN", relay.page_url());
+    } else if let Ok(link) = relay.link(FIRST_ROOM) {
         eprintln!("  room        {FIRST_ROOM}: open this link, and send it to somebody");
         println!("{link}");
     }
@@ -90,16 +92,17 @@ fn start_log(config: &Config) -> Result<(), Box<dyn Error>> {
 }
 
 fn run_check(configured: Configured) -> Outcome {
-    let findings = check::check(&configuration(configured)?);
+    let config = configuration(configured)?;
+    let findings = check::check(&config);
     for finding in &findings {
-        println!("{} {}", if finding.fine { "fine: " } else { "wrong:" }, finding.text);
+        println!("{} {}", finding.verdict, finding.text);
     }
-    Ok(if findings.iter().all(|finding| finding.fine) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if check::serves_as_it_is(&config, &findings) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn create_token(arguments: TokenArguments) -> Outcome {
     let file = arguments.config.map_or_else(|| Ok(Settings::default()), |path| Config::read(&path))?;
-    let settings = arguments.auth.or(file.auth).keys.unwrap_or_default();
+    let settings = arguments.auth.or(file.auth).all_keys()?;
     let keys = if settings.is_empty() {
         eprintln!(
             "segue-relay: no key given (--config or --key): signed with the development key, for a relay on this machine only"

@@ -31,7 +31,7 @@ impl Child {
         let secret = format!("demo-{}-{:?}-only-for-this-run", std::process::id(), std::time::SystemTime::now());
         let secret: String = secret.chars().filter(|character| character.is_ascii_alphanumeric()).collect();
         let mut process = Command::new(&program)
-            .args(["serve", "--http-listen", "127.0.0.1:0", "--key"])
+            .args(["serve", "--http-listen", "127.0.0.1:0", "--print-link", "--key"])
             .arg(format!("demo:{secret}"))
             .args(["--log", "warn"])
             .stdin(Stdio::null())

@@ -31,6 +31,22 @@ pub struct KeySettings {
     pub private_key: Option<String>,
 }
 
+impl KeySettings {
+    /// What a file holds: a key in PEM by its own word, otherwise a secret, without the line end that editors leave.
+    #[must_use]
+    pub fn from_text(id: String, text: &str) -> Self {
+        let settings = Self { id, ..Self::default() };
+        let key = Some(text.trim_end_matches(['\r', '\n']).to_owned());
+        if text.contains("-----BEGIN PRIVATE KEY-----") {
+            Self { private_key: key, ..settings }
+        } else if text.contains("-----BEGIN PUBLIC KEY-----") {
+            Self { public_key: key, ..settings }
+        } else {
+            Self { secret: key, ..settings }
+        }
+    }
+}
+
 impl fmt::Debug for KeySettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "KeySettings({})", self.id)

@@ -13,7 +13,7 @@ use segue_wire::proto;
 use crate::auth::{KeyError, KeySettings};
 
 pub use settings::{
-    AuthSettings, FlagError, HttpSettings, IceServerSettings, IceSettings, LimitSettings, LogFormat, LogSettings,
+    AuthSettings, FlagError, HttpSettings, IceServerSettings, IceSettings, KeyFile, LimitSettings, LogFormat, LogSettings,
     MediaSettings, Settings, TlsMode, TlsSettings, TopologySettings,
 };
 
@@ -101,7 +101,7 @@ pub struct MediaConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("cannot read {path}: {source}")]
+    #[error("cannot read {path}: {source}; it must be there, and this user must be allowed to read it")]
     File {
         /// Which.
         path: PathBuf,
@@ -198,7 +198,7 @@ impl Config {
             public_metrics: http.public_metrics.unwrap_or(false),
             tls,
             media: media_of(media, listen.ip())?,
-            keys: auth.keys.unwrap_or_default(),
+            keys: auth.all_keys()?,
             max_rooms: at_least_one("limits.rooms", limits.rooms.unwrap_or(DEFAULT_ROOMS))?,
             room,
             log_filter: log.filter.unwrap_or_else(|| "info".to_owned()),
@@ -353,6 +353,16 @@ mod tests {
     }
 
     #[test]
+    #[test]
+    fn several_urls_of_one_server_and_odd_credentials_fit_a_flag() {
+        let server: IceServerSettings = "turn:a.example:3478 turns:a.example:443|ann|se|cret".parse().expect("reads");
+        assert_eq!(server.urls, ["turn:a.example:3478", "turns:a.example:443"]);
+        assert_eq!((server.username.as_str(), server.credential.as_str()), ("ann", "se|cret"));
+        for nonsense in ["", "|ann|secret", "http://a.example", "turn:a.example b.example"] {
+            assert_eq!(nonsense.parse::<IceServerSettings>(), Err(FlagError::IceServer), "{nonsense}");
+        }
+    }
+
     fn flags_go_before_the_file() {
         let file: Settings = toml::from_str("[topology]\nmesh_max = 3\nmesh_max_audio = 6").expect("reads");
         let flags = Settings { topology: TopologySettings { mesh_max: Some(2), ..Default::default() }, ..Default::default() };

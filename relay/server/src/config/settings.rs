@@ -7,6 +7,7 @@ use std::str::FromStr;
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
+use super::ConfigError;
 use crate::auth::KeySettings;
 
 /// Declares a TOML table whose keys are flags and environment variables too, all optional, and how two sources of it are put together.
@@ -78,15 +79,17 @@ table! {
 table! {
     /// Who may join.
     AuthSettings {
-        /// Keys that sign tokens, as `id:secret` [default: a development key]
+        /// Keys that sign tokens, as `id:secret`; a secret with a comma, and a key for EdDSA, come in a file [default: a development key]
         keys: Vec<KeySettings> = "key", "SEGUE_KEYS" [value_delimiter = ',', hide_env_values = true, value_name = "ID:SECRET"];
+        /// Files with a key each, as `id:path`: an Ed25519 key in PEM, private or public, or the text of a secret
+        key_files: Vec<KeyFile> = "key-file", "SEGUE_KEY_FILES" [value_delimiter = ',', value_name = "ID:PATH"];
     }
 }
 
 table! {
     /// STUN and TURN servers passed on to clients, besides the relay's own STUN.
     IceSettings {
-        /// As `url|username|credential`
+        /// As `url|username|credential`, several urls of one server with spaces between them
         servers: Vec<IceServerSettings> = "ice-server", "SEGUE_ICE_SERVERS" [value_delimiter = ',', hide_env_values = true];
     }
 }
@@ -105,7 +108,7 @@ table! {
         /// Bytes a participant sends others through signalling per second in the long run, each receiver counted [default: 1048576]
         bytes_per_second: u32 = "bytes-per-second", "SEGUE_BYTES_PER_SECOND";
         /// Seconds a lost connection may take to come back [default: 30]
-        resume_seconds: f64 = "resume-seconds", "SEGUE_RESUME_SECONDS";
+        resume_seconds: f64 = "resume-seconds", "SEGUE_RESUME_SECONDS" [allow_negative_numbers = true];
     }
 }
 
@@ -117,13 +120,13 @@ table! {
         /// Most participants of a mesh without video, at most 8 [default: 8]
         mesh_max_audio: usize = "mesh-max-audio", "SEGUE_MESH_MAX_AUDIO";
         /// Seconds a room must have been small before it goes back to a mesh [default: 10]
-        down_hold_seconds: f64 = "down-hold-seconds", "SEGUE_DOWN_HOLD_SECONDS";
+        down_hold_seconds: f64 = "down-hold-seconds", "SEGUE_DOWN_HOLD_SECONDS" [allow_negative_numbers = true];
         /// Seconds between two handovers at least, failures exempt [default: 30]
-        handover_interval_seconds: f64 = "handover-interval-seconds", "SEGUE_HANDOVER_INTERVAL_SECONDS";
+        handover_interval_seconds: f64 = "handover-interval-seconds", "SEGUE_HANDOVER_INTERVAL_SECONDS" [allow_negative_numbers = true];
         /// Seconds after which edges that are not on the new path stay where they are [default: 8]
-        laggard_seconds: f64 = "laggard-seconds", "SEGUE_LAGGARD_SECONDS";
+        laggard_seconds: f64 = "laggard-seconds", "SEGUE_LAGGARD_SECONDS" [allow_negative_numbers = true];
         /// Seconds to wait after a handover that failed; doubles with each in a row [default: 30]
-        backoff_seconds: f64 = "backoff-seconds", "SEGUE_BACKOFF_SECONDS";
+        backoff_seconds: f64 = "backoff-seconds", "SEGUE_BACKOFF_SECONDS" [allow_negative_numbers = true];
         /// A shared screen among three or more asks for the relay [default: true]
         relay_for_screens: bool = "relay-for-screens", "SEGUE_RELAY_FOR_SCREENS";
     }
@@ -215,10 +218,35 @@ pub struct IceServerSettings {
     pub credential: String,
 }
 
+impl AuthSettings {
+    /// Every key, those in files read.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn all_keys(self) -> Result<Vec<KeySettings>, ConfigError> {
+        let mut keys = self.keys.unwrap_or_default();
+        for KeyFile { id, path } in self.key_files.unwrap_or_default() {
+            let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::File { path, source })?;
+            keys.push(KeySettings::from_text(id, &text));
+        }
+        Ok(keys)
+    }
+}
+
 impl std::fmt::Debug for IceServerSettings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "IceServerSettings({} urls)", self.urls.len())
     }
+}
+
+/// A file that holds a key.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(try_from = "String")]
+pub struct KeyFile {
+    /// The `iss` claim of its tokens.
+    pub id: String,
+    /// Where it is.
+    pub path: PathBuf,
 }
 
 /// A flag could not be read.
@@ -227,8 +255,11 @@ pub enum FlagError {
     /// Not `id:secret`.
     #[error("a key is given as `id:secret`")]
     Key,
+    /// Not `id:path`.
+    #[error("a file with a key is given as `id:path`")]
+    KeyFile,
     /// Not an ICE server.
-    #[error("an ICE server is given as `url|username|credential` with a url that begins with stun:, turn: or turns:")]
+    #[error("an ICE server is given as `url|username|credential` with urls that begin with stun:, turn: or turns:")]
     IceServer,
 }
 
@@ -241,16 +272,34 @@ impl FromStr for KeySettings {
     }
 }
 
+impl FromStr for KeyFile {
+    type Err = FlagError;
+
+    fn from_str(text: &str) -> Result<Self, FlagError> {
+        let (id, path) = text.split_once(':').filter(|(_, path)| !path.is_empty()).ok_or(FlagError::KeyFile)?;
+        Ok(Self { id: id.to_owned(), path: path.into() })
+    }
+}
+
+impl TryFrom<String> for KeyFile {
+    type Error = FlagError;
+
+    fn try_from(text: String) -> Result<Self, FlagError> {
+        text.parse()
+    }
+}
+
 impl FromStr for IceServerSettings {
     type Err = FlagError;
 
     fn from_str(text: &str) -> Result<Self, FlagError> {
-        let mut parts = text.split('|').map(str::to_owned);
-        let url = parts.next().filter(|url| ["stun:", "turn:", "turns:"].iter().any(|scheme| url.starts_with(scheme)));
-        Ok(Self {
-            urls: vec![url.ok_or(FlagError::IceServer)?],
-            username: parts.next().unwrap_or_default(),
-            credential: parts.next().unwrap_or_default(),
-        })
+        // What follows the second bar is the credential, bars and all.
+        let mut parts = text.splitn(3, '|').map(str::to_owned);
+        let urls: Vec<_> = parts.next().unwrap_or_default().split_whitespace().map(str::to_owned).collect();
+        let known = |url: &String| ["stun:", "turn:", "turns:"].iter().any(|scheme| url.starts_with(scheme));
+        if urls.is_empty() || !urls.iter().all(known) {
+            return Err(FlagError::IceServer);
+        }
+        Ok(Self { urls, username: parts.next().unwrap_or_default(), credential: parts.next().unwrap_or_default() })
     }
 }
