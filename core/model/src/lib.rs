@@ -5,6 +5,8 @@
 //! apart: `now` is a [`std::time::Instant`] handed in by a shell, media time is [`MediaTime`] (RTP clock units), wallclock is
 //! [`NtpTime`].
 
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
+
 mod codec;
 mod id;
 mod layer;

@@ -5,6 +5,7 @@
 //! delivers reliable messages once and in order over whatever path lives; [`handover`] moves an edge from one path to the other
 //! without a gap.
 
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "virtual time needs an instant to begin at"))]
 
 pub mod carrier;

@@ -10,6 +10,8 @@
 //!
 //! Not here: AES-CM with HMAC-SHA1. Peers that have nothing better are served by another implementation, off the fast path.
 
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
+
 mod header;
 mod key;
 mod receiver;

@@ -4,6 +4,8 @@
 //! [`decode_server_frame`], [`decode_signal`] and their JSON twins, which check every length against [`limits`] before a message reaches
 //! a machine.
 
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
+
 mod check;
 mod codec;
 pub mod json;

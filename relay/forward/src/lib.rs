@@ -12,6 +12,7 @@
 //! * timestamps are end to end for subscribers that merge, and never jump back in a browser's section;
 //! * the NTP time of a sender report is never altered.
 
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
 // Tests begin their clocks somewhere; nothing else reads one.
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
 
@@ -21,6 +22,7 @@ mod forwarder;
 mod header;
 mod keyframe;
 mod leg;
+mod patience;
 mod publisher;
 mod rate;
 mod reception;
@@ -40,6 +42,7 @@ pub use forwarder::{
 };
 pub use keyframe::KEYFRAME_INTERVAL;
 pub use leg::{Binding, LegParameters, PayloadTypes};
+pub use patience::offer_again;
 pub use publisher::MAX_STREAMS;
 pub use rate::{DEFAULT_DOWNLINK, FixedRate};
 pub use speaker::{N_LOUDEST, SPEAKER_INTERVAL};

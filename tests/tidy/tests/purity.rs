@@ -52,6 +52,15 @@ fn every_crate_takes_the_workspace_lints() {
 }
 
 #[test]
+fn pure_crates_neither_unwrap_nor_expect() {
+    for folder in PURE_FOLDERS {
+        let text = fs::read_to_string(top().join(folder).join("src/lib.rs")).expect("a crate");
+        let lint = "#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]";
+        assert!(text.contains(lint), "{folder}src/lib.rs does not hold {lint}");
+    }
+}
+
+#[test]
 fn pure_crates_keep_the_strict_lint_file() {
     for folder in PURE_FOLDERS {
         assert!(!top().join(folder).join(".clippy.toml").exists(), "{folder} overrides the purity line's .clippy.toml");

@@ -10,7 +10,7 @@ use segue_tidy::{assert_only_known, sources, without_tests};
 const SHELLS: [&str; 3] = ["core/client/src/", "relay/server/src/shard/", "relay/server/src/signalling/"];
 
 /// Spans of time in shells.
-const SPANS: [&str; 27] = [
+const SPANS: [&str; 26] = [
     // How the system is asked: deadlines of sockets and threads.
     "core/client/src/driver/mod.rs: LEAVE_TIME",
     "core/client/src/driver/mod.rs: MAX_SLEEP",
@@ -40,8 +40,6 @@ const SPANS: [&str; 27] = [
     "core/client/src/net/peer_link/engine.rs: ICE_KEEPALIVE",
     "core/client/src/net/peer_link/engine.rs: REFLEXIVE_WAIT",
     "core/client/src/net/peer_link/engine.rs: TURN_WAIT",
-    // Belongs below the purity line.
-    "relay/server/src/shard/negotiate.rs: OFFER_AGAIN",
 ];
 
 const CHOOSING: [&str; 5] = ["fn should_", "fn decide_", "fn choose_", "fn elect_", "fn prefer_"];

@@ -41,6 +41,29 @@ impl Need {
     }
 }
 
+/// Parts of the Rust toolchain that `cargo xtask test` needs, as cargo calls them, and as rustup does.
+const COMPONENTS: [(&str, &str); 2] = [("fmt", "rustfmt"), ("clippy", "clippy")];
+
+fn missing_components() -> Vec<&'static str> {
+    let lacks = |command: &&(&str, &str)| !succeeds(Command::new("cargo").args([command.0, "--version"]));
+    COMPONENTS.iter().filter(lacks).map(|(_, component)| *component).collect()
+}
+
+/// Adds the parts of the Rust toolchain that are missing, where rustup manages it, or says which those are.
+pub fn ensure_components() -> Result<(), String> {
+    let missing = missing_components();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if !has_program("rustup") {
+        return Err(format!(
+            "this Rust toolchain lacks {}: install them from where the toolchain came from",
+            missing.join(" and ")
+        ));
+    }
+    execute(Command::new("rustup").args(["component", "add"]).args(missing))
+}
+
 /// `cargo xtask doctor`: reports on everything; installs unless `--check`.
 pub fn run(arguments: &[String]) -> Result<(), String> {
     let check = arguments.iter().any(|argument| argument == "--check");
@@ -48,10 +71,19 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
         let state = if need.met() { "ok     " } else { "missing" };
         println!("{state} {:<10} {}", need.programs.first().unwrap_or(&""), need.why);
     }
+    let lacking = missing_components();
+    for (_, component) in COMPONENTS {
+        let state = if lacking.contains(&component) { "missing" } else { "ok     " };
+        println!("{state} {component:<10} `cargo xtask test` holds every change to it");
+    }
     if check {
+        if !lacking.is_empty() {
+            return Err(format!("this Rust toolchain lacks {0}\nrun:  rustup component add {0}", lacking.join(" ")));
+        }
         missing(&[BUILD, MEDIA, TEST]).map_or(Ok(()), |packages| Err(advice(&packages)))
     } else {
-        ensure(&[BUILD, MEDIA, TEST])
+        ensure(&[BUILD, MEDIA, TEST])?;
+        ensure_components()
     }
 }
 

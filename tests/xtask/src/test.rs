@@ -30,6 +30,7 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
         }
     }
     doctor::ensure(&[doctor::BUILD, doctor::TEST])?;
+    doctor::ensure_components()?;
     let mut outcomes = Vec::new();
     for (name, step) in STEPS.iter().filter(|(name, _)| only.is_empty() || only.contains(name)) {
         eprintln!("\n== {name}");

@@ -1,6 +1,6 @@
 //! Descriptions: what clients offer and answer, and what a shard offers and answers.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use segue_forward::{Binding, LegParameters, PayloadTypes, SlotInfo};
 use segue_media::packet::{ExtensionMap, Label};
@@ -15,12 +15,6 @@ use crate::sdp::{
     IceFragment, LocalTransport, PlayerOffer, PublisherOffer, SdpRefusal, Slot, StreamPair, SubscriberAnswer, subscriber_offer,
 };
 use crate::transport::{Fingerprint, IceCredentials, SessionConfig, TransportSession};
-
-/// Wait before a subscriber transport that failed is offered anew; doubles with every failure.
-const OFFER_AGAIN: Duration = Duration::from_secs(1);
-
-/// Failures in a row after which a subscriber transport is offered no more: the client asks by a new publisher offer.
-const MAX_FAILURES: u32 = 6;
 
 /// Sections of an SDK peer's subscriber transport: one for each kind, whatever the number of tracks.
 const MERGED_SECTIONS: [(&str, TrackKind); 2] = [("0", TrackKind::Audio), ("1", TrackKind::Video)];
@@ -229,10 +223,15 @@ impl Shard {
         generation: u32,
         sdp: &str,
     ) {
-        let Some(leg) = self.member(key, participant).and_then(|member| member.subscriber.as_mut()) else { return };
-        if !leg.outstanding || leg.generation != generation {
+        let leg = self.member(key, participant).and_then(|member| member.subscriber.as_mut());
+        // An answer that crossed a newer offer is merely late; one to an offer yet to be made is a mistake of the client.
+        if leg.as_ref().is_none_or(|leg| generation > leg.generation) {
+            let (transport, reason) = (TransportKind::Subscriber, Refusal::BadSdp);
+            let message = "no such offer was made; answer an offer with the generation it came with".to_owned();
+            self.emit(now, key, MediaEvent::Refused { participant, transport, generation, reason, message });
             return;
         }
+        let Some(leg) = leg.filter(|leg| leg.outstanding && leg.generation == generation) else { return };
         leg.outstanding = false;
         let (sections, session) = (leg.sections.len(), leg.session);
         let transport = TransportKind::Subscriber;
@@ -341,8 +340,7 @@ impl Shard {
         let Some(leg) = &mut member.subscriber else { return };
         leg.failures += 1;
         leg.outstanding = false;
-        if leg.failures < MAX_FAILURES {
-            let wait = OFFER_AGAIN * (1 << leg.failures.min(MAX_FAILURES));
+        if let Some(wait) = segue_forward::offer_again(leg.failures) {
             self.timers.set(Timer::Offer(key, participant), Some(now + wait));
         }
     }
