@@ -3,8 +3,8 @@
 //!
 //! The control plane opens a room on the media plane and gets a [`RoomMedia`]: an ordered, bounded queue of [`MediaCommand`]s
 //! towards the shard the room lives on. The shard answers with [`MediaEvent`]s on a bounded tokio channel. Neither side ever
-//! blocks on the other: [`RoomMedia::command`] refuses when the queue is full (the control plane then ends the session concerned
-//! with a code), and a shard that finds the event channel full keeps what must arrive and drops what is only current (speakers).
+//! blocks on the other: [`RoomMedia::command`] refuses when a queue is full (the control plane then ends, with a code, the session whose
+//! description it is, or the room where it is a change of the roster), and a shard that finds the event channel full keeps what must arrive and drops what is only current (speakers).
 //!
 //! Negotiation, seen from here:
 //! * publisher transport: [`MediaCommand::PublisherOffer`] -> [`MediaEvent::Description`] with kind `Answer` and the same

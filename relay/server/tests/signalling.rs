@@ -144,7 +144,7 @@ async fn a_message_too_large_to_be_read_ends_the_session_with_a_word() {
     let mut again = Client::connect(&relay.url(), Encoding::Proto).await;
     let resume = client_frame::Message::Resume(proto::Resume { resume_token: joined.resume_token });
     again.send_frame(proto::ClientFrame { seq: 0, ack: 0, message: Some(resume) }).await;
-    assert_eq!(again.error().await.code(), ErrorCode::SessionUnknown);
+    assert_eq!(again.goodbye().await.code(), ErrorCode::TooLarge);
 }
 
 #[tokio::test]
@@ -356,6 +356,24 @@ async fn a_client_that_stops_reading_is_ended_and_others_notice_nothing() {
         .await;
         if let server_frame::Message::ParticipantLeft(left) = bob
             .wait_for(|message| match message {
+#[tokio::test]
+async fn a_device_that_was_replaced_while_away_hears_so_when_it_comes_back() {
+    let relay = relay(|_| {}).await;
+    let (away, joined) = Client::join(&relay, "ann").await;
+    drop(away);
+    let (mut second, _) = Client::join(&relay, "ann").await;
+    // As often as it asks: were it told that the session is unknown, it would join and throw the other out.
+    for _ in 0..2 {
+        let mut back = Client::connect(&relay.url(), Encoding::Json).await;
+        let resume = client_frame::Message::Resume(proto::Resume { resume_token: joined.resume_token.clone() });
+        back.send_frame(proto::ClientFrame { seq: 0, ack: 1, message: Some(resume) }).await;
+        let goodbye = back.goodbye().await;
+        assert_eq!((goodbye.reason(), goodbye.code()), (LeaveReason::Replaced, ErrorCode::Replaced));
+        assert_eq!(goodbye.retry_after_ms, 0);
+    }
+    second.ping().await;
+}
+
                 server_frame::Message::ParticipantLeft(_) | server_frame::Message::Pong(_) => Some(message),
                 _ => None,
             })

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use super::places::Place;
+use crate::signalling::Allowance;
 
 /// How long a peer may go on sending.
 const LINGER: Duration = Duration::from_secs(2);
@@ -29,11 +31,12 @@ pub(super) struct Lingering {
     ended: bool,
     /// A socket that is still being closed takes a place, too.
     place: Option<Place>,
+    allowance: Arc<Allowance>,
 }
 
 impl Lingering {
-    pub(super) fn new(stream: TcpStream, place: Option<Place>) -> Self {
-        Self { stream: Some(stream), ended: false, place }
+    pub(super) fn new(stream: TcpStream, place: Option<Place>, allowance: Arc<Allowance>) -> Self {
+        Self { stream: Some(stream), ended: false, place, allowance }
     }
 
     /// Frames are small and wait for no others.
@@ -68,8 +71,10 @@ async fn read_rest(mut stream: TcpStream) -> io::Result<()> {
 impl AsyncRead for Lingering {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        this.allowance.check()?;
         let (before, room) = (buffer.filled().len(), buffer.remaining());
         let polled = this.stream()?.poll_read(context, buffer);
+        this.allowance.spend(buffer.filled().len() - before);
         this.ended |= match &polled {
             Poll::Ready(Ok(())) => room > 0 && buffer.filled().len() == before,
             Poll::Ready(Err(_)) => true,

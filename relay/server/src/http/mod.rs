@@ -29,7 +29,7 @@ use tokio_rustls::TlsAcceptor;
 
 use self::linger::Lingering;
 use self::places::{NoPlace, Place, Places};
-use crate::signalling::{self, Hub};
+use crate::signalling::{self, Allowance, Hub};
 
 pub(crate) use self::places::ConnectionLimits;
 
@@ -45,6 +45,9 @@ const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 /// What a WebSocket message may weigh before the connection is closed for it. Above the limit of a frame, so that one that is somewhat
 /// too large is answered with an error.
 const MAX_WEBSOCKET_MESSAGE: usize = 4 * MAX_CLIENT_FRAME;
+
+/// Bytes read of a WebSocket at a time, and what an idle one holds: signalling is small, and whoever may connect may connect often.
+const READ_BUFFER: usize = 4 * 1024;
 
 /// Ports tried where the default one is taken.
 const PORTS_TRIED: u16 = 20;
@@ -108,14 +111,16 @@ pub(crate) async fn serve(
         };
         match places.take(from) {
             Ok(place) => {
-                let stream = Lingering::new(stream, Some(place.clone()));
-                let router = router.clone().layer(Extension(place)).layer(Extension(Peer(from)));
+                let allowance = Arc::new(Allowance::unlimited());
+                let stream = Lingering::new(stream, Some(place.clone()), allowance.clone());
+                let router = router.clone().layer(Extension(place)).layer(Extension(Peer(from))).layer(Extension(allowance));
                 tokio::spawn(serve_stream(hub.clone(), stream, tls.clone(), router));
             }
             Err(why) => {
                 note_refusal(&hub, why);
                 let Ok(permit) = refusals.clone().try_acquire_owned() else { continue };
-                let served = serve_stream(hub.clone(), Lingering::new(stream, None), tls.clone(), refusal(why));
+                let lingering = Lingering::new(stream, None, Arc::new(Allowance::unlimited()));
+                let served = serve_stream(hub.clone(), lingering, tls.clone(), refusal(why));
                 tokio::spawn(async move {
                     served.await;
                     drop(permit);
@@ -189,16 +194,21 @@ struct ConnectQuery {
 async fn connect(
     State(hub): State<Arc<Hub>>,
     Extension(place): Extension<Place>,
+    Extension(allowance): Extension<Arc<Allowance>>,
     Query(query): Query<ConnectQuery>,
     upgrade: WebSocketUpgrade,
 ) -> Response {
-    let upgrade =
-        upgrade.protocols([PROTO, JSON]).max_message_size(MAX_WEBSOCKET_MESSAGE).max_frame_size(MAX_WEBSOCKET_MESSAGE);
+    let upgrade = upgrade
+        .protocols([PROTO, JSON])
+        .read_buffer_size(READ_BUFFER)
+        .max_message_size(MAX_WEBSOCKET_MESSAGE)
+        .max_frame_size(MAX_WEBSOCKET_MESSAGE);
     // Without a subprotocol it is a person with a tool for text.
     let proto = upgrade.selected_protocol().is_some_and(|protocol| *protocol == HeaderValue::from_static(PROTO));
     let encoding = if proto { Encoding::Proto } else { Encoding::Json };
     upgrade.on_upgrade(move |socket| async move {
-        signalling::serve(hub, socket, encoding, query.room).await;
+        allowance.begin();
+        signalling::serve(hub, socket, encoding, query.room, allowance).await;
         drop(place);
     })
 }

@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_tungstenite::tungstenite;
 
 use super::admission::{self, JoinError};
+use super::allowance::{Allowance, Spent};
 use super::hub::Hub;
 use super::link::{Link, LinkId, LinkOutput};
 use super::room_task::{Joining, RoomInput, wire_error};
@@ -53,11 +54,17 @@ struct Seat {
 }
 
 /// Serves one connection until it ends. `asked` is the room the request named, if it did.
-pub(crate) async fn serve(hub: Arc<Hub>, socket: WebSocket, encoding: Encoding, asked: Option<String>) {
+pub(crate) async fn serve(
+    hub: Arc<Hub>,
+    socket: WebSocket,
+    encoding: Encoding,
+    asked: Option<String>,
+    allowance: Arc<Allowance>,
+) {
     let _counted = hub.count_connection();
     let (sink, stream) = socket.split();
     let (link, output) = Link::new();
-    let mut reader = Reader { hub, stream, asked, link: Some(link), seat: None, refused: 0 };
+    let mut reader = Reader { hub, stream, asked, allowance, link: Some(link), seat: None, refused: 0 };
     let mut writing = std::pin::pin!(write(sink, encoding, output));
     tokio::select! {
         () = reader.run() => {
@@ -80,6 +87,7 @@ struct Reader {
     hub: Arc<Hub>,
     stream: SplitStream<WebSocket>,
     asked: Option<String>,
+    allowance: Arc<Allowance>,
     /// Ours until the room has it.
     link: Option<Link>,
     seat: Option<Seat>,
@@ -101,17 +109,22 @@ impl Reader {
                 Ok(Some(Ok(Message::Binary(bytes)))) => (Encoding::Proto, bytes),
                 Ok(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => continue,
                 Ok(Some(Err(error))) if is_too_large(&error) => return self.too_large().await,
+                Ok(Some(Err(error))) if is_spent(&error) => return self.spent(),
                 Ok(Some(Ok(Message::Close(_)) | Err(_)) | None) => return,
                 Err(_) => return self.silent(),
             };
             self.hub.metrics.frames_in.increment();
             let decoded = decode_client_frame(encoding, &bytes);
+            let seated = self.seat.is_some();
             let goes_on = match &self.seat {
                 Some(seat) => pass_on(seat, decoded).await,
                 None => self.handle_stranger(decoded).await,
             };
             if !goes_on {
                 return;
+            }
+            if !seated && self.seat.is_some() {
+                self.allowance.lift();
             }
         }
     }
@@ -228,6 +241,15 @@ impl Reader {
         }
     }
 
+    /// A stranger sent more than a Join takes.
+    fn spent(&mut self) {
+        self.hub.metrics.count_error(ErrorCode::TooLarge);
+        if let Some(link) = self.link.take() {
+            let (reason, code) = (LeaveReason::Refused.into(), ErrorCode::TooLarge.into());
+            link.end(proto::Goodbye { reason, code, message: Spent.to_string(), retry_after_ms: 0 });
+        }
+    }
+
     /// Nothing came in time.
     fn silent(&mut self) {
         if let Some(link) = self.link.take() {
@@ -258,6 +280,12 @@ fn is_too_large(error: &axum::Error) -> bool {
     use tungstenite::error::CapacityError::MessageTooLong;
     let inner = std::error::Error::source(error).and_then(|inner| inner.downcast_ref());
     matches!(inner, Some(Capacity(MessageTooLong { .. })))
+}
+
+/// More than a connection may send that has not joined.
+fn is_spent(error: &axum::Error) -> bool {
+    let inner = std::error::Error::source(error).and_then(|inner| inner.downcast_ref());
+    matches!(inner, Some(tungstenite::Error::Io(error)) if error.kind() == std::io::ErrorKind::QuotaExceeded)
 }
 
 /// Hands what was read to the room, and waits while the room is busy; `false`: the room is gone.

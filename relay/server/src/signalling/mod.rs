@@ -7,13 +7,16 @@
 //!
 //! What ends how:
 //! * a Join that cannot be granted: `Goodbye` with `REFUSED` and the code, then the connection closes;
+//! * a Resume for a session that has ended for good: the `Goodbye` it was ended with, and the connection closes;
 //! * a Resume for an unknown session: `Error` with `SESSION_UNKNOWN`; the connection stays, so that the client can send Join;
 //! * a frame that cannot be decoded, or asks for what is not allowed: `Error`; the connection stays;
 //! * frames out of order or acknowledgements of nothing: `Goodbye` with `REFUSED` and `MALFORMED`;
+//! * more bytes before a Join than one takes: `Goodbye` with `REFUSED` and `TOO_LARGE`;
 //! * a message so large that it is not even read: `Goodbye` with `REFUSED` and `TOO_LARGE`, and the session ends;
 //! * a client that does not read: `Goodbye` with `TOO_SLOW`, as far as that can still be written.
 
 mod admission;
+mod allowance;
 mod connection;
 mod hub;
 mod link;
@@ -22,6 +25,7 @@ mod session;
 mod visit;
 mod visitor;
 
+pub(crate) use allowance::Allowance;
 pub(crate) use connection::serve;
 pub(crate) use hub::Hub;
 pub(crate) use visit::{Visit, end_visit, patch_visit, visit};

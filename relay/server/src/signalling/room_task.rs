@@ -18,10 +18,12 @@ use super::visitor::{Patching, Visiting, Visitor};
 use crate::clock;
 use crate::media_plane::{EVENT_QUEUE, MediaCommand, MediaEvent, MidTrack, RoomKey, RoomMedia, TransportKind};
 
+mod departed;
 mod media;
 mod moves;
 mod visits;
 
+use departed::Departed;
 use moves::Moves;
 
 /// An empty room is kept this long: whoever reloads a page finds its numbers go on.
@@ -74,6 +76,7 @@ pub(super) struct RoomTask {
     sessions: BTreeMap<ParticipantId, Session>,
     /// Participants without a connection.
     visitors: BTreeMap<ParticipantId, Visitor>,
+    departed: Departed,
     media: Box<dyn RoomMedia>,
     media_events: mpsc::Receiver<MediaEvent>,
     empty_since: Option<Instant>,
@@ -91,6 +94,7 @@ impl RoomTask {
         Self {
             hub,
             name: config.name.clone(),
+            departed: Departed::new(config.resume_window),
             authority: RoomAuthority::new(config),
             sessions: BTreeMap::new(),
             visitors: BTreeMap::new(),
@@ -220,8 +224,12 @@ impl RoomTask {
     ) {
         let found = self.sessions.iter_mut().find(|(_, session)| session.secret == secret);
         let Some((&participant, session)) = found.filter(|_| !reply.is_closed()) else {
-            // A connection that is gone needs no answer.
-            let _ = reply.send(Err(link));
+            match self.departed.goodbye(now, &secret) {
+                // The reply is dropped: there is nothing more to do on this connection.
+                Some(goodbye) => link.end(goodbye.clone()),
+                // A connection that is gone needs no answer.
+                None => drop(reply.send(Err(link))),
+            }
             return;
         };
         let outcome = session.resume(link, ack);
@@ -330,10 +338,10 @@ impl RoomTask {
             RoomOutput::Forward(command) => self.command(MediaCommand::Forward(command)),
             RoomOutput::PublisherOffer { participant, generation, sdp, tracks } => {
                 let tracks = tracks.into_iter().map(|(mid, track)| MidTrack { mid, track: Some(track) }).collect();
-                self.command(MediaCommand::PublisherOffer { participant, generation, sdp, tracks });
+                self.negotiate(now, participant, MediaCommand::PublisherOffer { participant, generation, sdp, tracks });
             }
             RoomOutput::SubscriberAnswer { participant, generation, sdp } => {
-                self.command(MediaCommand::SubscriberAnswer { participant, generation, sdp });
+                self.negotiate(now, participant, MediaCommand::SubscriberAnswer { participant, generation, sdp });
             }
             RoomOutput::Candidate { participant, transport, candidate } => {
                 let transport = match transport {
@@ -341,7 +349,7 @@ impl RoomTask {
                     _ => TransportKind::Publisher,
                 };
                 let proto::Candidate { candidate, ufrag, .. } = candidate;
-                self.command(MediaCommand::Candidate { participant, transport, candidate, ufrag });
+                self.negotiate(now, participant, MediaCommand::Candidate { participant, transport, candidate, ufrag });
             }
             RoomOutput::Ended { participant, goodbye } => self.ended(now, participant, goodbye),
         }
@@ -365,6 +373,7 @@ impl RoomTask {
             visitor.end(&goodbye);
         }
         let Some(mut session) = self.sessions.remove(&participant) else { return };
+        self.departed.insert(now, session.secret, &goodbye);
         let slow = goodbye.reason() == LeaveReason::TooSlow || session.pump(now).is_err();
         match session.link.take() {
             Some(link) if slow => link.cut_off(goodbye),
@@ -373,7 +382,18 @@ impl RoomTask {
         }
     }
 
-    /// A shard that does not take commands no longer does what the authority believes: nothing can be mended, so the room ends.
+    /// A shard that does not take a participant's description knows no more of its transports than before: that session ends, and its client
+    /// comes back for another.
+    fn negotiate(&mut self, now: Instant, participant: ParticipantId, command: MediaCommand) {
+        if !self.closed && self.media.command(command).is_err() {
+            tracing::error!(room = %self.name, %participant, "the media plane does not keep up; ending a session");
+            let message = "the relay's media plane does not keep up; join again in a moment".to_owned();
+            let (reason, code) = (LeaveReason::Refused.into(), ErrorCode::Ours.into());
+            self.authority.remove(now, participant, proto::Goodbye { reason, code, message, retry_after_ms: RETRY_AFTER_MS });
+        }
+    }
+
+    /// A shard that does not take changes of the roster no longer does what the authority believes: nothing can be mended, so the room ends.
     fn command(&mut self, command: MediaCommand) {
         if !self.closed && self.media.command(command).is_err() {
             self.give_up();

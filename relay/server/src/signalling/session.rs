@@ -59,6 +59,22 @@ fn hash_of(secret: &[u8]) -> SecretHash {
     hash
 }
 
+/// What one participant does of a kind before the log hears less of it: all that a call of an hour with a bad network brings about.
+const HEARD: u64 = 16;
+
+/// Counts what a participant does of a kind that the log hears of. After [`HEARD`] of them it hears of the 32nd, the 64th, the 128th: whoever
+/// floods the relay does not flood its log.
+#[derive(Debug, Default)]
+pub(super) struct Heard(u64);
+
+impl Heard {
+    /// One more. Gives the number so far where the log is to hear of it.
+    pub(super) fn count(&mut self) -> Option<u64> {
+        self.0 += 1;
+        (self.0 <= HEARD || self.0.is_power_of_two()).then_some(self.0)
+    }
+}
+
 pub(super) struct Session {
     carrier: ServerCarrier,
     pub(super) link: Option<Link>,
@@ -67,13 +83,25 @@ pub(super) struct Session {
     undecoded: u64,
     /// Generation of the last description of each transport, publisher first, and the number of the frame it came in.
     descriptions: [(u32, u64); 2],
+    /// Descriptions of this client that could not be used.
+    pub(super) refusals: Heard,
+    /// Changes of its transports.
+    pub(super) changes: Heard,
 }
 
 impl Session {
     pub(super) fn new(link: Link, secret: SecretHash, undecoded: u64) -> Self {
         let mut carrier = ServerCarrier::new();
         carrier.open();
-        Self { carrier, link: Some(link), secret, undecoded, descriptions: [(0, 0); 2] }
+        Self {
+            carrier,
+            link: Some(link),
+            secret,
+            undecoded,
+            descriptions: [(0, 0); 2],
+            refusals: Heard::default(),
+            changes: Heard::default(),
+        }
     }
 
     /// A frame came over the connection. The outer `None`: it was seen before; the inner one: a kind of message unknown here.
@@ -181,6 +209,13 @@ mod tests {
 
     fn frame(seq: u64) -> ClientFrame {
         ClientFrame { seq, ack: 0, message: Some(client_frame::Message::Leave(Leave::default())) }
+    }
+
+    #[test]
+    fn the_log_hears_of_the_first_and_then_less_and_less() {
+        let mut heard = Heard::default();
+        let numbers: Vec<u64> = (0..1000).filter_map(|_| heard.count()).collect();
+        assert_eq!((numbers.len(), &numbers[14..18]), (21, &[15, 16, 32, 64][..]));
     }
 
     #[test]

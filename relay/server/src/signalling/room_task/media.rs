@@ -29,7 +29,10 @@ impl RoomTask {
                 self.send(now, participant, server_frame::Message::Slots(slots));
             }
             MediaEvent::Refused { participant, transport, generation, reason, message } => {
-                tracing::warn!(room = %self.name, %participant, ?transport, generation, ?reason, "description refused");
+                if let Some(refusals) = self.sessions.get_mut(&participant).and_then(|session| session.refusals.count()) {
+                    let room = &self.name;
+                    tracing::warn!(%room, %participant, ?transport, generation, ?reason, refusals, "description refused");
+                }
                 let code = match reason {
                     Refusal::BadSdp => ErrorCode::BadSdp,
                     Refusal::Incompatible => ErrorCode::Incompatible,
@@ -46,7 +49,10 @@ impl RoomTask {
                 self.send(now, participant, server_frame::Message::Error(error));
             }
             MediaEvent::TransportState { participant, transport, state } => {
-                tracing::info!(room = %self.name, %participant, ?transport, ?state, "transport changed");
+                let session = self.sessions.get_mut(&participant);
+                if let Some(changes) = session.map_or(Some(0), |session| session.changes.count()) {
+                    tracing::info!(room = %self.name, %participant, ?transport, ?state, changes, "transport changed");
+                }
                 if state == TransportState::Failed {
                     self.end_failed_visit(now, participant);
                 }
