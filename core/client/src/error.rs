@@ -39,6 +39,9 @@ pub enum Error {
     /// The track is gone.
     #[error("the track is not published any more")]
     NoTrack,
+    /// The token does not allow it.
+    #[error("not permitted: the token has no `{0}` grant; ask for a token that has")]
+    NotPermitted(&'static str),
     /// There is no tokio runtime to run on and none could be started.
     #[error("no runtime could be started: {0}")]
     Runtime(String),
@@ -58,6 +61,7 @@ impl Error {
             Self::Encoder(_) => "encoder",
             Self::Left => "left",
             Self::NoTrack => "no_track",
+            Self::NotPermitted(_) => "not_permitted",
             Self::Runtime(_) => "runtime",
         }
     }
@@ -89,5 +93,6 @@ pub(crate) const fn code_name(code: ErrorCode) -> &'static str {
         ErrorCode::TooSlow => "too_slow",
         ErrorCode::Ours => "ours",
         ErrorCode::AlreadyJoined => "already_joined",
+        ErrorCode::Kicked => "kicked",
     }
 }

@@ -1,7 +1,7 @@
 //! What happens in a room.
 
 use bytes::Bytes;
-use segue_model::{Epoch, ParticipantId, Path, Topology};
+use segue_model::{Epoch, ParticipantId, Path, Topology, TrackId};
 use segue_wire::proto;
 
 use crate::room::{RemoteParticipant, RemoteTrack};
@@ -43,6 +43,11 @@ pub enum RoomEvent {
         track: RemoteTrack,
         /// Which of the two.
         muted: bool,
+    },
+    /// A moderator silenced one of this participant's own tracks. [`crate::TrackPublication::set_muted`] takes it back.
+    MutedByModerator {
+        /// Which.
+        track: TrackId,
     },
     /// The room moved between mesh and relay.
     TopologyChanged {

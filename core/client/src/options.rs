@@ -9,13 +9,14 @@ use async_trait::async_trait;
 use segue_model::TopologyPolicy;
 
 use crate::stats::LegEnd;
+use crate::device::DeviceKey;
 
 /// How a room is joined. The default joins an `Auto` room and subscribes to everything.
 #[derive(Clone)]
 pub struct RoomOptions {
-    /// Shown to others; empty: the token's name.
+    /// Shown to others where the token has no name.
     pub name: String,
-    /// The application's own, shown to others; at most 4 KiB.
+    /// The application's own, shown to others where the token has none; at most 4 KiB.
     pub metadata: String,
     /// Which paths are allowed.
     pub policy: TopologyPolicy,
@@ -28,8 +29,10 @@ pub struct RoomOptions {
     pub direct: bool,
     /// Any certificate of the relay is taken, a self-signed one too. For development.
     pub trust_any_certificate: bool,
-    /// Ed25519 public key of this device; `None`: a fresh one.
-    pub device_key: Option<[u8; 32]>,
+    /// The key of this device; `None`: a fresh one.
+    pub device_key: Option<DeviceKey>,
+    /// Who decodes.
+    pub decoders: Decoders,
     /// Gives new tokens for reconnects, where the first may have expired.
     pub token_provider: Option<Arc<dyn TokenProvider>>,
     /// How long [`crate::Room::connect`] waits for the relay.

@@ -1,8 +1,8 @@
 //! Walks a decoded message and checks every length.
 
 use crate::limits::{
-    MAX_CANDIDATE, MAX_DATA_PAYLOAD, MAX_DEVICE_KEY, MAX_ENCODINGS, MAX_LABEL, MAX_LIST, MAX_LOSSY_PAYLOAD, MAX_METADATA,
-    MAX_NAME, MAX_ROSTER, MAX_SDP, MAX_SIGNAL_BODY, MAX_TEXT, MAX_TOKEN,
+    MAX_CANDIDATE, MAX_DATA_PAYLOAD, MAX_DEVICE_KEY, MAX_DEVICE_SIGNATURE, MAX_ENCODINGS, MAX_LABEL, MAX_LIST,
+    MAX_LOSSY_PAYLOAD, MAX_METADATA, MAX_NAME, MAX_ROSTER, MAX_SDP, MAX_SIGNAL_BODY, MAX_TEXT, MAX_TOKEN,
 };
 use crate::proto::{
     Candidate, ClientFrame, Description, Encoding, Join, Joined, LossyData, MidTrack, Participant, RelayDescription,
@@ -55,7 +55,9 @@ impl Check for ClientFrame {
                 | Message::TopologyReady(_)
                 | Message::LinkReport(_)
                 | Message::UplinkReport(_)
-                | Message::Ping(_),
+                | Message::Ping(_)
+                | Message::Kick(_)
+                | Message::MuteTrack(_),
             )
             | None => Ok(()),
         }
@@ -96,6 +98,7 @@ impl Check for Join {
     fn check(&self) -> Checked {
         at_most("token", self.token.len(), MAX_TOKEN)?;
         at_most("device_key", self.device_key.len(), MAX_DEVICE_KEY)?;
+        at_most("device_signature", self.device_signature.len(), MAX_DEVICE_SIGNATURE)?;
         at_most("name", self.name.len(), MAX_NAME)?;
         at_most("metadata", self.metadata.len(), MAX_METADATA)?;
         at_most("client", self.client.len(), MAX_NAME)?;

@@ -174,8 +174,8 @@ pub mod base64 {
     }
 }
 
-/// A signal's body: an object in JSON, its encoded message in protobuf. A body this version cannot read stays what it is, as
-/// base64.
+/// A signal's body: an object in JSON, its encoded message in protobuf. An encoded body of a kind this version does not know stays what it
+/// is, as base64; an object of a kind it does not know has no encoded form and reads as no body at all, which a relay refuses.
 pub mod body {
     use super::*;
 
@@ -195,15 +195,25 @@ pub mod body {
     /// # Errors
     /// Where it is neither.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Form {
-            Text(#[serde(with = "super::base64")] Vec<u8>),
-            Object(SignalBody),
+        deserializer.deserialize_any(Body)
+    }
+
+    /// Reads in one go: nothing of a hostile body is held in another form meanwhile.
+    struct Body;
+
+    impl<'de> Visitor<'de> for Body {
+        type Value = Vec<u8>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a body as an object or as base64")
         }
-        Ok(match Form::deserialize(deserializer)? {
-            Form::Text(bytes) => bytes,
-            Form::Object(body) => body.encode_to_vec(),
-        })
+
+        fn visit_str<R: de::Error>(self, text: &str) -> Result<Vec<u8>, R> {
+            super::base64::deserialize(StrDeserializer::new(text))
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Vec<u8>, A::Error> {
+            Ok(SignalBody::deserialize(de::value::MapAccessDeserializer::new(map))?.encode_to_vec())
+        }
     }
 }

@@ -24,6 +24,9 @@ pub const MAX_NAME: usize = 256;
 /// Bytes of a participant's metadata.
 pub const MAX_METADATA: usize = 4 * 1024;
 
+/// What a device signs of a join is this, followed by the token (`Join.device_signature`).
+pub const JOIN_CONTEXT: &[u8] = b"segue.v1 join ";
+
 /// Bytes of a join token.
 pub const MAX_TOKEN: usize = 8 * 1024;
 
@@ -35,6 +38,9 @@ pub const MAX_CANDIDATE: usize = 1024;
 
 /// Bytes of a device key: Ed25519.
 pub const MAX_DEVICE_KEY: usize = 32;
+
+/// Bytes of what a device key signs: Ed25519.
+pub const MAX_DEVICE_SIGNATURE: usize = 64;
 
 /// Bytes of a mid or a rid: they travel in RTP header extensions of at most 16 bytes (RFC 8285 section 4.2).
 pub const MAX_LABEL: usize = 16;

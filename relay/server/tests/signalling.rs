@@ -80,6 +80,94 @@ async fn a_bad_token_opens_nothing() {
 }
 
 #[tokio::test]
+async fn what_the_token_says_of_somebody_goes_before_what_the_client_says() {
+    let relay = relay(|_| {}).await;
+    let claims = Claims::new("lobby", "ann", Grants::default(), 60);
+    let named = Claims { name: "Ann A.".to_owned(), metadata: "signed".to_owned(), ..claims.clone() };
+    for (claims, name, metadata) in [(named, "Ann A.", "signed"), (claims, "Eve", "claimed")] {
+        let token = relay.token_with(claims).expect("a token");
+        let mut client = Client::connect(&relay.url(), Encoding::Proto).await;
+        let join = proto::Join { name: "Eve".to_owned(), metadata: "claimed".to_owned(), ..join(token) };
+        client.send(client_frame::Message::Join(join)).await;
+        let Some(server_frame::Message::Joined(joined)) = client.next().await else { panic!("not let in") };
+        let oneself = joined.self_.expect("oneself");
+        assert_eq!((oneself.name.as_str(), oneself.metadata.as_str()), (name, metadata));
+    }
+}
+
+#[tokio::test]
+async fn a_peer_id_is_one_whose_key_was_proven() {
+    use ring::signature::{Ed25519KeyPair, KeyPair as _};
+    let relay = relay(|_| {}).await;
+    let document = Ed25519KeyPair::generate_pkcs8(&ring::rand::SystemRandom::new()).expect("a key");
+    let pair = Ed25519KeyPair::from_pkcs8(document.as_ref()).expect("a key");
+    let token = relay.token("lobby", "ann", Grants::default()).expect("a token");
+    let sign = |token: &str| pair.sign(format!("segue.v1 join {token}").as_bytes()).as_ref().to_vec();
+    let device_key = pair.public_key().as_ref().to_vec();
+    for (device_signature, proven) in [(Vec::new(), false), (sign("another token"), false), (sign(&token), true)] {
+        let shown = !device_signature.is_empty();
+        let mut client = Client::connect(&relay.url(), Encoding::Proto).await;
+        let join = proto::Join { device_key: device_key.clone(), device_signature, ..join(token.clone()) };
+        client.send(client_frame::Message::Join(join)).await;
+        match client.next().await {
+            Some(server_frame::Message::Joined(joined)) => {
+                assert_eq!(shown, proven, "a signature that is not of the key");
+                let hash = ring::digest::digest(&ring::digest::SHA256, &device_key);
+                assert_eq!(joined.self_.expect("oneself").peer_id, if proven { hash.as_ref() } else { &[] });
+            }
+            Some(server_frame::Message::Goodbye(goodbye)) => {
+                assert!(shown && !proven);
+                assert_eq!(goodbye.code(), ErrorCode::Malformed);
+                assert!(goodbye.message.contains("device_signature"), "{}", goodbye.message);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stranger_may_send_what_a_join_takes_and_no_more() {
+    let relay = relay(|_| {}).await;
+    let mut stranger = Client::connect(&relay.url(), Encoding::Json).await;
+    stranger.send_raw(Message::text("{".repeat(200_000))).await;
+    let goodbye = stranger.goodbye().await;
+    assert_eq!((goodbye.reason(), goodbye.code()), (LeaveReason::Refused, ErrorCode::TooLarge));
+    assert!(goodbye.message.contains("send Join first"), "{}", goodbye.message);
+    // Whoever has joined may send as much at once.
+    let (mut ann, _) = Client::join(&relay, "ann").await;
+    ann.send_raw(Message::binary(vec![0xff; 200_000])).await;
+    assert_eq!(ann.error().await.code(), ErrorCode::Malformed);
+    ann.ping().await;
+}
+
+#[tokio::test]
+async fn who_is_put_out_stays_out_and_moderators_alone_put_out() {
+    let relay = relay(|_| {}).await;
+    let (mut ann, joined) = Client::join(&relay, "ann").await;
+    let ann_id = self_id(&joined);
+    let (mut bob, _) = Client::join(&relay, "bob").await;
+    bob.send(client_frame::Message::Kick(proto::Kick { participant: ann_id })).await;
+    let error = bob.error().await;
+    assert_eq!((error.code(), error.seq), (ErrorCode::NotPermitted, bob.sent));
+    assert!(relay.metrics().contains("segue_errors_total{code=\"not_permitted\"} 1\n"));
+    let admin = Grants { admin: true, ..Grants::default() };
+    let (mut moderator, _) = Client::join_as(&relay, "mod", admin, Encoding::Json).await;
+    moderator.send(client_frame::Message::Kick(proto::Kick { participant: ann_id })).await;
+    let goodbye = ann.goodbye().await;
+    assert_eq!((goodbye.reason(), goodbye.code(), goodbye.retry_after_ms), (LeaveReason::Kicked, ErrorCode::Kicked, 0));
+    let left = bob.wait_for(|message| match message {
+        server_frame::Message::ParticipantLeft(left) => Some(left),
+        _ => None,
+    });
+    assert_eq!(left.await, proto::ParticipantLeft { participant: ann_id, reason: LeaveReason::Kicked.into() });
+    let mut back = Client::connect(&relay.url(), Encoding::Proto).await;
+    let resume = client_frame::Message::Resume(proto::Resume { resume_token: joined.resume_token });
+    back.send_frame(proto::ClientFrame { seq: 0, ack: ann.handled, message: Some(resume) }).await;
+    assert_eq!(back.goodbye().await.reason(), LeaveReason::Kicked);
+    assert!(relay.metrics().contains("segue_sessions_ended_total{reason=\"kicked\"} 1\n"));
+}
+
+#[tokio::test]
 async fn what_is_not_granted_is_not_permitted() {
     let relay = relay(|_| {}).await;
     let viewer = Grants { publish: false, ..Grants::default() };
@@ -269,6 +357,24 @@ async fn the_same_identity_replaces_the_first() {
 }
 
 #[tokio::test]
+async fn a_device_that_was_replaced_while_away_hears_so_when_it_comes_back() {
+    let relay = relay(|_| {}).await;
+    let (away, joined) = Client::join(&relay, "ann").await;
+    drop(away);
+    let (mut second, _) = Client::join(&relay, "ann").await;
+    // As often as it asks: were it told that the session is unknown, it would join and throw the other out.
+    for _ in 0..2 {
+        let mut back = Client::connect(&relay.url(), Encoding::Json).await;
+        let resume = client_frame::Message::Resume(proto::Resume { resume_token: joined.resume_token.clone() });
+        back.send_frame(proto::ClientFrame { seq: 0, ack: 1, message: Some(resume) }).await;
+        let goodbye = back.goodbye().await;
+        assert_eq!((goodbye.reason(), goodbye.code()), (LeaveReason::Replaced, ErrorCode::Replaced));
+        assert_eq!(goodbye.retry_after_ms, 0);
+    }
+    second.ping().await;
+}
+
+#[tokio::test]
 async fn a_dropped_connection_resumes_and_misses_nothing() {
     let relay = relay(|_| {}).await;
     let (mut ann, joined) = Client::join(&relay, "ann").await;
@@ -356,24 +462,6 @@ async fn a_client_that_stops_reading_is_ended_and_others_notice_nothing() {
         .await;
         if let server_frame::Message::ParticipantLeft(left) = bob
             .wait_for(|message| match message {
-#[tokio::test]
-async fn a_device_that_was_replaced_while_away_hears_so_when_it_comes_back() {
-    let relay = relay(|_| {}).await;
-    let (away, joined) = Client::join(&relay, "ann").await;
-    drop(away);
-    let (mut second, _) = Client::join(&relay, "ann").await;
-    // As often as it asks: were it told that the session is unknown, it would join and throw the other out.
-    for _ in 0..2 {
-        let mut back = Client::connect(&relay.url(), Encoding::Json).await;
-        let resume = client_frame::Message::Resume(proto::Resume { resume_token: joined.resume_token.clone() });
-        back.send_frame(proto::ClientFrame { seq: 0, ack: 1, message: Some(resume) }).await;
-        let goodbye = back.goodbye().await;
-        assert_eq!((goodbye.reason(), goodbye.code()), (LeaveReason::Replaced, ErrorCode::Replaced));
-        assert_eq!(goodbye.retry_after_ms, 0);
-    }
-    second.ping().await;
-}
-
                 server_frame::Message::ParticipantLeft(_) | server_frame::Message::Pong(_) => Some(message),
                 _ => None,
             })
@@ -402,6 +490,16 @@ async fn json_and_protobuf_meet_in_one_room() {
     assert_eq!((received.from, &received.body), (self_id(&text_joined), &body));
     binary.signal(0, 1, body.clone()).await;
     assert_eq!(text.next_signal().await.body, body);
+    // A kind of a later version: to those who read protobuf its text would say nothing.
+    text.sent += 1;
+    let future = format!(
+        r#"{{"seq":{},"message":{{"signal":{{"to":{},"number":9,"body":{{"future_kind":{{"x":1}}}}}}}}}}"#,
+        text.sent,
+        self_id(&binary_joined)
+    );
+    text.send_raw(Message::text(future)).await;
+    let error = text.error().await;
+    assert_eq!((error.code(), error.seq), (ErrorCode::UnknownMessage, text.sent));
     // As a person would write it.
     text.sent += 1;
     let written = format!(

@@ -33,6 +33,9 @@ impl Driver {
                 if let Some(track) = found {
                     track.inner().set_muted(muted);
                     self.shared.emit(&RoomEvent::TrackMuted { track, muted });
+                } else if self.publications.contains_key(&track) {
+                    self.mute_publication(now, track, muted);
+                    self.shared.emit(&RoomEvent::MutedByModerator { track });
                 }
             }
             PeerEvent::Published { request, track } => self.begin_publication(request, &track),

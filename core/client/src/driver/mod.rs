@@ -30,6 +30,7 @@ use tokio::time::sleep_until;
 
 use crate::clock;
 use crate::codec::Encoded;
+use crate::device::DeviceKey;
 use crate::error::Error;
 use crate::net::peer_link::{self, LinkInput, LinkPacket};
 use crate::net::signalling::{Connection, Endpoint, SignallingEvent, SignallingInput};
@@ -127,6 +128,7 @@ struct Driver {
     options: RoomOptions,
     shared: Arc<Shared>,
     machine: PeerMachine,
+    device: Option<DeviceKey>,
     receiver: Receiver,
     connection: Option<Connection>,
     /// Counts connections, so that reports of an old one are told from those of the present one.
@@ -176,22 +178,25 @@ impl Driver {
         let (encoded_in, encoded) = mpsc::channel(MAX_ENCODED);
         let (needs_in, needs) = mpsc::channel(MAX_NEEDS);
         let (tokens_in, tokens) = mpsc::channel(1);
+        // Without randomness there is no key, and this device has no peer id.
+        let device = options.device_key.clone().or_else(|| DeviceKey::generate().ok());
         let config = PeerConfig {
             seed: seeds.next(),
             token: token.to_owned(),
             name: options.name.clone(),
             metadata: options.metadata.clone(),
             client: CLIENT.to_owned(),
-            device_key: options.device_key.unwrap_or_else(seed::device_key).to_vec(),
+            device_key: device.as_ref().map(|key| key.public().to_vec()).unwrap_or_default(),
             policy: options.policy,
             origin: true,
             direct: options.direct,
         };
-        let driver = Self {
+        let mut driver = Self {
             endpoint,
             options,
             shared,
             machine: PeerMachine::new(config),
+            device,
             receiver: Receiver::new(),
             connection: None,
             attempt: 0,
@@ -223,7 +228,13 @@ impl Driver {
             history: History::default(),
             paths_at: clock::now(),
         };
+        driver.set_token(token.to_owned());
         (Box::new(driver), Outlets { links, packets, signals, encoded, needs, tokens })
+    }
+
+    fn set_token(&mut self, token: String) {
+        let signature = self.device.as_ref().map(|key| key.sign_join(&token)).unwrap_or_default();
+        self.machine.set_token(token, signature);
     }
 
     /// Turns until the room is left.
@@ -255,7 +266,7 @@ impl Driver {
                     let now = clock::now();
                     self.machine.request_keyframe(now, track, None);
                 }
-                Some(token) = outlets.tokens.recv() => self.machine.set_token(token),
+                Some(token) = outlets.tokens.recv() => self.set_token(token),
                 () = sleep_until(deadline.into()) => {}
             }
             // What has arrived counts before what is due: sound is not made up while its packet waits.

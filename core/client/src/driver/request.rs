@@ -42,6 +42,12 @@ impl Driver {
                 self.drop_connection(now);
                 self.machine.handle_network_changed(now);
             }
+            Request::Kick { participant, reply } => {
+                let _ = reply.send(self.moderate().map(|()| self.machine.kick(now, participant)));
+            }
+            Request::MuteRemote { track, reply } => {
+                let _ = reply.send(self.moderate().map(|()| self.machine.mute_remote(now, track)));
+            }
             Request::Stats { reply } => {
                 let _ = reply.send(self.stats(now));
             }
@@ -62,6 +68,11 @@ impl Driver {
             self.attempt += 1;
             self.machine.handle_carrier(now, CarrierState::Closed);
         }
+    }
+
+    /// What the relay would refuse is refused here already.
+    fn moderate(&self) -> Result<(), Error> {
+        if self.machine.grants().admin { Ok(()) } else { Err(Error::NotPermitted("admin")) }
     }
 
     fn inject(&mut self, now: Instant, fault: Fault) {

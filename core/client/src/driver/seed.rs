@@ -1,7 +1,6 @@
 //! Random numbers: one draw from the system, everything else from that seed.
 
 use ring::rand::{SecureRandom, SystemRandom};
-use ring::signature::{Ed25519KeyPair, KeyPair};
 
 /// A sequence of numbers that differ much (SplitMix64). Not for keys.
 pub(super) struct Seeds(u64);
@@ -30,18 +29,4 @@ impl Seeds {
     pub(super) fn ssrc(&mut self) -> u32 {
         (self.next() as u32).max(1)
     }
-}
-
-/// Public half of a fresh device key. Its private half is not kept: nothing is signed with it yet.
-pub(super) fn device_key() -> [u8; 32] {
-    let mut key = [0; 32];
-    let pair = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new())
-        .ok()
-        .and_then(|document| Ed25519KeyPair::from_pkcs8(document.as_ref()).ok());
-    if let Some(public) = pair.as_ref().map(|pair| pair.public_key().as_ref())
-        && public.len() == key.len()
-    {
-        key.copy_from_slice(public);
-    }
-    key
 }

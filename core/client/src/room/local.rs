@@ -76,6 +76,30 @@ impl LocalParticipant {
     }
 }
 
+/// What the `admin` grant of a token allows. What the relay cannot do (nobody of that number is in the room) it says by
+/// [`crate::RoomEvent::Warning`].
+impl LocalParticipant {
+    /// Puts somebody out of the room: its session ends with [`crate::LeaveReason::Kicked`]. Whoever has a valid token may join again.
+    ///
+    /// # Errors
+    /// [`Error::NotPermitted`] without the grant, [`Error::Left`].
+    pub async fn kick(&self, participant: ParticipantId) -> Result<(), Error> {
+        let (reply, answer) = oneshot::channel();
+        self.shared.requests.send(Request::Kick { participant, reply }).await.map_err(|_| Error::Left)?;
+        answer.await.map_err(|_| Error::Left)?
+    }
+
+    /// Silences a track of somebody else, for everybody. Its publisher hears [`crate::RoomEvent::MutedByModerator`] and may take it back.
+    ///
+    /// # Errors
+    /// [`Error::NotPermitted`] without the grant, [`Error::Left`].
+    pub async fn mute_remote(&self, track: TrackId) -> Result<(), Error> {
+        let (reply, answer) = oneshot::channel();
+        self.shared.requests.send(Request::MuteRemote { track, reply }).await.map_err(|_| Error::Left)?;
+        answer.await.map_err(|_| Error::Left)?
+    }
+}
+
 /// A published track. Cheap to clone; dropping it changes nothing.
 #[derive(Clone)]
 pub struct TrackPublication {

@@ -25,6 +25,8 @@ pub(crate) enum Request {
     SendReliable { topic: String, payload: Bytes, reply: oneshot::Sender<Result<(), Error>> },
     SendLossy { to: Option<ParticipantId>, topic: String, payload: Bytes, reply: oneshot::Sender<Result<(), Error>> },
     NetworkChanged,
+    Kick { participant: ParticipantId, reply: oneshot::Sender<Result<(), Error>> },
+    MuteRemote { track: TrackId, reply: oneshot::Sender<Result<(), Error>> },
     Stats { reply: oneshot::Sender<RoomStats> },
     HandoverReport { reply: oneshot::Sender<HandoverReport> },
     Leave { reply: oneshot::Sender<()> },

@@ -16,6 +16,7 @@ use tokio_tungstenite::accept_hdr_async;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 
+#[expect(clippy::large_enum_variant, reason = "most are frames, the largest")]
 enum Input {
     Opened(u64, mpsc::Sender<proto::ServerFrame>),
     Frame(u64, proto::ClientFrame),

@@ -184,6 +184,7 @@ impl PeerMachine {
             client: self.config.client.clone(),
             policy: convert::wire_policy(self.config.policy),
             rejoin,
+            device_signature: self.device_signature.clone(),
         };
         // A fresh carrier holds nothing: it takes a join whatever its size.
         let _ = self.connection.carrier.send(client_frame::Message::Join(join));

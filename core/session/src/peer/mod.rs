@@ -29,7 +29,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use segue_media::packet::Origin;
 use segue_model::{EncodingId, ParticipantId, Path, Quality, Topology, TopologyPolicy, TrackId};
-use segue_wire::proto;
+use segue_wire::proto::{self, client_frame};
 
 use connection::Connection;
 use legs::Leg;
@@ -114,6 +114,8 @@ pub struct PeerMachine {
     connection: Connection,
     /// Ourselves, once joined.
     local: Option<ParticipantInfo>,
+    grants: proto::Grants,
+    device_signature: Vec<u8>,
     /// Of the relay process.
     incarnation: u64,
     mesh_max: usize,
@@ -155,6 +157,8 @@ impl PeerMachine {
             events: VecDeque::new(),
             connection,
             local: None,
+            grants: proto::Grants::default(),
+            device_signature: Vec::new(),
             incarnation: 0,
             mesh_max: 0,
             ice_servers: Vec::new(),
@@ -190,9 +194,28 @@ impl PeerMachine {
         self.settle(now);
     }
 
-    /// Another token for later joins (the first expires).
-    pub fn set_token(&mut self, token: String) {
+    /// A token for later joins (the first expires), with what the device's key signs of it; empty where the device has none.
+    pub fn set_token(&mut self, token: String, device_signature: Vec<u8>) {
         self.config.token = token;
+        self.device_signature = device_signature;
+    }
+
+    /// What the relay lets us do; nothing before we are in the room.
+    #[must_use]
+    pub fn grants(&self) -> proto::Grants {
+        self.grants
+    }
+
+    /// Puts somebody out of the room, as the relay permits.
+    pub fn kick(&mut self, now: Instant, participant: ParticipantId) {
+        self.send_server(now, client_frame::Message::Kick(proto::Kick { participant: participant.0 }));
+        self.settle(now);
+    }
+
+    /// Silences a track of somebody else, as the relay permits.
+    pub fn mute_remote(&mut self, now: Instant, track: TrackId) {
+        self.send_server(now, client_frame::Message::MuteTrack(proto::MuteTrack { track: track.0.into() }));
+        self.settle(now);
     }
 
     /// Announces a track, now or once joined. The returned number comes back in [`PeerEvent::Published`] or

@@ -39,7 +39,10 @@ impl PeerMachine {
                 }
             }
             Message::TrackMuted(muted) => {
-                if let Some(track) = convert::track_id(muted.track) {
+                let track = convert::track_id(muted.track);
+                if let Some(track) = track.filter(|track| self.publications.contains_key(track)) {
+                    self.note_moderated(track, muted.muted);
+                } else if let Some(track) = track {
                     self.set_remote_muted(ParticipantId(muted.participant), track, muted.muted);
                 }
             }
@@ -75,6 +78,7 @@ impl PeerMachine {
         self.incarnation = joined.incarnation;
         self.mesh_max = usize::try_from(joined.mesh_max).ok().filter(|max| *max > 0).unwrap_or(DEFAULT_MESH_MAX);
         self.ice_servers = joined.ice_servers;
+        self.grants = joined.grants.unwrap_or_default();
         self.local = Some(local.clone());
         self.reset_topology(joined.topology.as_ref(), joined.others.len() + 1);
         if known.is_empty() {

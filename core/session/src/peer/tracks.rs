@@ -126,6 +126,14 @@ impl PeerMachine {
         }
     }
 
+    /// A moderator silenced one of our tracks: the room knows already.
+    pub(super) fn note_moderated(&mut self, track: TrackId, muted: bool) {
+        let Some(participant) = self.local() else { return };
+        let Some(known) = self.publications.get_mut(&track).filter(|known| known.muted != muted) else { return };
+        known.muted = muted;
+        self.events.push_back(PeerEvent::TrackMuted { participant, track, muted });
+    }
+
     pub(super) fn want(&mut self, now: Instant, track: TrackId, quality: Quality) {
         let Some(owner) = self.owners.get(&track).copied() else { return };
         if self.subscriptions.insert(track, quality).unwrap_or_default() == quality {

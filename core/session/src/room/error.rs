@@ -41,8 +41,11 @@ pub enum RoomError {
     /// Too many tracks in too little time.
     #[error("too many tracks one after another: at most {0} a second in the long run; wait a moment, or mute instead")]
     PublishRate(u32),
+    /// Too many descriptions and candidates in too little time.
+    #[error("too many descriptions or candidates one after another; this one was dropped, negotiate again in a moment")]
+    NegotiationRate,
     /// A frame without a message this relay knows.
-    #[error("unknown kind of message; this relay speaks version 1 of the protocol, update it or send what it knows")]
+    #[error("unknown kind of message or signal; this relay speaks version 1 of the protocol, update it or send what it knows")]
     UnknownMessage,
     /// A second Join or Resume on a connection that has a session.
     #[error("this connection has joined already; open another one for another session")]
@@ -60,7 +63,7 @@ impl RoomError {
             Self::UnknownTrack(..) => ErrorCode::UnknownTrack,
             Self::UnknownParticipant(_) | Self::NotHere(_) => ErrorCode::UnknownParticipant,
             Self::Malformed(_) => ErrorCode::Malformed,
-            Self::Rate(_) | Self::ByteRate(_) | Self::PublishRate(_) => ErrorCode::Rate,
+            Self::Rate(_) | Self::ByteRate(_) | Self::PublishRate(_) | Self::NegotiationRate => ErrorCode::Rate,
             Self::UnknownMessage => ErrorCode::UnknownMessage,
             Self::AlreadyJoined => ErrorCode::AlreadyJoined,
         }

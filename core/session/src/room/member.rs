@@ -22,6 +22,13 @@ pub(super) const PUBLISHES_PER_SECOND: u32 = 1;
 /// Times its number of tracks a participant may publish at once: all of them, and all of them anew.
 const PUBLISH_BURST: u64 = 2;
 
+/// Candidates a participant may send the relay per second in the long run, each description counted as eight: eight descriptions a second
+/// are more than people who share and unshare, and networks that come and go, bring about.
+const NEGOTIATIONS_PER_SECOND: u32 = 64;
+
+/// Likewise at once: 128 descriptions, for whoever joins a large room and is offered section after section.
+const NEGOTIATION_BURST: u64 = 1024;
+
 /// Pictures that a mesh shows at less than this share (of a thousand) of their rate are better off on the relay, where one copy of them
 /// leaves ..
 const SHORT_PERMILLE: u64 = 700;
@@ -68,6 +75,7 @@ pub(super) struct Member {
     pub(super) messages: Bucket,
     pub(super) bytes: Bucket,
     pub(super) publishes: Bucket,
+    pub(super) negotiations: Bucket,
     /// Messages dropped since it last sent at a bearable rate.
     pub(super) dropped: u32,
 }
@@ -94,6 +102,7 @@ impl Member {
             messages: Bucket::new(now, config.messages_per_second),
             bytes: Bucket::new(now, config.bytes_per_second),
             publishes: Bucket::with_burst(now, PUBLISHES_PER_SECOND, PUBLISH_BURST * config.max_tracks as u64),
+            negotiations: Bucket::with_burst(now, NEGOTIATIONS_PER_SECOND, NEGOTIATION_BURST),
             dropped: 0,
         }
     }

@@ -12,6 +12,7 @@ mod error;
 mod ids;
 mod member;
 mod messages;
+mod moderation;
 mod rate;
 mod topology;
 mod view;

@@ -333,7 +333,7 @@ fn a_signal_comes_from_whom_it_really_is() {
 fn a_flood_is_dropped_and_then_ended() {
     let mut scene = Scene::new();
     let (ann, bob) = (scene.join(person("ann")), scene.join(person("bob")));
-    let signal = || client_frame::Message::Signal(proto::Signal { to: bob.0, ..Default::default() });
+    let signal = || client_frame::Message::Signal(proto::Signal { to: bob.0, body: vec![1], ..Default::default() });
     for _ in 0..2000 {
         scene.tell(ann, signal());
         assert_eq!(scene.error(ann), None);
@@ -605,14 +605,14 @@ fn what_makes_the_relay_tell_everybody_is_charged_for_each() {
     let ann = people[0];
     let track = u32::from(scene.camera(ann).0);
     let mute = |muted| client_frame::Message::SetMuted(proto::SetMuted { track, muted });
-    let empty = || client_frame::Message::Signal(proto::Signal::default());
+    let word = |to: u32| client_frame::Message::Signal(proto::Signal { to, body: vec![1], ..Default::default() });
     // Saying the same again tells nobody anything.
     (0..100).for_each(|_| scene.tell(ann, mute(false)));
     assert_eq!(scene.outputs, []);
     let mut told = 0;
     while scene.error(ann).is_none() {
         assert!(told < 1_000, "a flood");
-        scene.tell(ann, if told % 4 == 0 { empty() } else { mute(told % 4 != 2) });
+        scene.tell(ann, if told % 4 == 0 { word(0) } else { mute(told % 4 != 2) });
         told += 1;
     }
     assert_eq!(scene.error(ann), Some((ErrorCode::Rate, 0)));
@@ -620,13 +620,13 @@ fn what_makes_the_relay_tell_everybody_is_charged_for_each() {
     // What was published can be taken back, and a word to one costs what one costs.
     scene.tell(ann, client_frame::Message::Unpublish(proto::Unpublish { track }));
     assert_eq!(scene.sent(people[1]).count(), 1);
-    scene.tell(ann, client_frame::Message::Signal(proto::Signal { to: people[1].0, ..Default::default() }));
+    scene.tell(ann, word(people[1].0));
     assert_eq!(scene.sent(people[1]).count(), 1);
     // Others have budgets of their own, and this one fills again.
-    scene.tell(people[2], empty());
+    scene.tell(people[2], word(0));
     assert_eq!(scene.error(people[2]), None);
     scene.now += SECOND;
-    scene.tell(ann, empty());
+    scene.tell(ann, word(0));
     assert_eq!(scene.error(ann), None);
 }
 
@@ -674,4 +674,70 @@ fn an_uplink_that_does_not_bear_the_mesh_moves_the_room_once_that_has_lasted() {
     scene.tell(people[0], report(1_900));
     scene.wait(SECOND * 11);
     assert_eq!(scene.topology_words(people[1]), ["prepare Mesh"]);
+}
+
+#[test]
+fn moderators_mute_and_put_out_others_and_nobody_else_does() {
+    let mut scene = Scene::new();
+    let mut moderator = person("mod");
+    moderator.grants.admin = true;
+    let (ann, bob, moderator) = (scene.join(person("ann")), scene.join(person("bob")), scene.join(moderator));
+    let track = scene.camera(ann);
+    let mute = client_frame::Message::MuteTrack(proto::MuteTrack { track: track.0.into() });
+    let kick = |whom: ParticipantId| client_frame::Message::Kick(proto::Kick { participant: whom.0 });
+    for refused in [mute.clone(), kick(ann)] {
+        scene.tell(bob, refused);
+        assert_eq!((scene.error(bob), scene.outputs.len()), (Some((ErrorCode::NotPermitted, 0)), 1));
+    }
+    scene.tell(moderator, mute.clone());
+    assert_eq!(scene.outputs[0], RoomOutput::Forward(ForwardCommand::TrackMuted { track, muted: true }));
+    for told in [ann, bob, moderator] {
+        assert!(
+            matches!(scene.sent(told).next(), Some(server_frame::Message::TrackMuted(muted)) if muted.participant == ann.0)
+        );
+    }
+    scene.tell(moderator, mute);
+    assert!(scene.outputs.is_empty(), "it is muted already");
+    // Its publisher takes it back: the room knew that it was muted.
+    scene.tell(ann, client_frame::Message::SetMuted(proto::SetMuted { track: track.0.into(), muted: false }));
+    assert!(matches!(scene.sent(bob).next(), Some(server_frame::Message::TrackMuted(muted)) if !muted.muted));
+
+    scene.tell(moderator, kick(moderator));
+    assert_eq!(scene.error(moderator), Some((ErrorCode::Malformed, 0)));
+    scene.tell(moderator, kick(ParticipantId(77)));
+    assert_eq!(scene.error(moderator), Some((ErrorCode::UnknownParticipant, 0)));
+    scene.tell(moderator, kick(ann));
+    assert_eq!(scene.ended(), [(ann, LeaveReason::Kicked)]);
+    let left = server_frame::Message::ParticipantLeft(proto::ParticipantLeft {
+        participant: ann.0,
+        reason: LeaveReason::Kicked.into(),
+    });
+    assert!(scene.sent(bob).any(|message| *message == left));
+}
+
+#[test]
+fn a_signal_of_a_kind_unknown_here_goes_to_nobody() {
+    let mut scene = Scene::new();
+    let (ann, bob) = (scene.join(person("ann")), scene.join(person("bob")));
+    scene.tell(ann, client_frame::Message::Signal(proto::Signal { to: bob.0, number: 1, ..Default::default() }));
+    assert_eq!((scene.error(ann), scene.outputs.len()), (Some((ErrorCode::UnknownMessage, 0)), 1));
+}
+
+#[test]
+fn a_flood_of_descriptions_stays_with_whoever_sends_it() {
+    let mut scene = Scene::new();
+    let ann = scene.join(person("ann"));
+    let offer = proto::RelayDescription { transport: 1, kind: 1, sdp: "v=0".to_owned(), generation: 1, ..Default::default() };
+    let passed = |scene: &mut Scene, times: usize| {
+        let mut passed = 0;
+        for _ in 0..times {
+            scene.tell(ann, client_frame::Message::Description(offer.clone()));
+            passed += scene.outputs.iter().filter(|output| matches!(output, RoomOutput::PublisherOffer { .. })).count();
+        }
+        passed
+    };
+    assert_eq!(passed(&mut scene, 300), 128);
+    assert_eq!(scene.error(ann), Some((ErrorCode::Rate, 0)));
+    scene.wait(SECOND);
+    assert_eq!(passed(&mut scene, 20), 8);
 }

@@ -4,7 +4,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::digest::{SHA256, digest};
 use ring::rand::{SecureRandom as _, SystemRandom};
+use ring::signature::{ED25519, UnparsedPublicKey};
 use segue_session::room::{JoinRequest, RoomError};
+use segue_wire::limits::JOIN_CONTEXT;
 use segue_wire::proto::{self, ErrorCode, LeaveReason};
 
 use crate::auth::{Keys, TokenError};
@@ -25,6 +27,10 @@ pub(super) enum JoinError {
     Protocol(u32),
     #[error("a device key has {DEVICE_KEY_LEN} bytes (Ed25519) or is left empty; this one has {0}")]
     DeviceKey(usize),
+    #[error(
+        "device_signature is not of this device_key: sign \"segue.v1 join \" and the token with it (Ed25519), or leave the signature empty"
+    )]
+    DeviceSignature,
     #[error(transparent)]
     Token(#[from] TokenError),
     #[error(transparent)]
@@ -41,7 +47,7 @@ impl JoinError {
     pub(super) fn code(&self) -> ErrorCode {
         match self {
             Self::Protocol(_) => ErrorCode::ProtocolVersion,
-            Self::DeviceKey(_) => ErrorCode::Malformed,
+            Self::DeviceKey(_) | Self::DeviceSignature => ErrorCode::Malformed,
             Self::Token(error) => error.code(),
             Self::Room(error) => error.code(),
             Self::Rooms(_) => ErrorCode::Limit,
@@ -72,19 +78,17 @@ pub(super) fn check(
         return Err(JoinError::Protocol(join.protocol));
     }
     let claims = keys.verify(&join.token, asked)?;
-    let peer_id = match join.device_key.len() {
-        0 => Vec::new(),
-        DEVICE_KEY_LEN => digest(&SHA256, &join.device_key).as_ref().to_vec(),
-        other => return Err(JoinError::DeviceKey(other)),
-    };
+    let device = device(&join)?;
     let policy = join.policy();
-    let identity = if claims.sub.is_empty() { guest(random, &peer_id)? } else { claims.sub };
+    let identity = if claims.sub.is_empty() { guest(random, &device)? } else { claims.sub };
     let first = |choices: [&str; 3]| choices.into_iter().find(|choice| !choice.is_empty()).unwrap_or_default().to_owned();
     let request = JoinRequest {
-        name: first([&join.name, &claims.name, &identity]),
-        metadata: first([&join.metadata, &claims.metadata, ""]),
+        // What the issuer signed goes before what the client says of itself.
+        name: first([&claims.name, &join.name, &identity]),
+        metadata: first([&claims.metadata, &join.metadata, ""]),
         identity,
-        peer_id,
+        // What others are shown is proven; an unproven key knows a guest again, and no more.
+        peer_id: if join.device_signature.is_empty() { Vec::new() } else { device },
         grants: claims.grants.into(),
         capabilities: join.capabilities.unwrap_or_default(),
         policy,
@@ -93,6 +97,21 @@ pub(super) fn check(
         resume_token: String::new(),
     };
     Ok((claims.room, request))
+}
+
+/// The hash of the device key; empty where there is none. Where a signature is shown, the private half of the key made it.
+fn device(join: &proto::Join) -> Result<Vec<u8>, JoinError> {
+    match join.device_key.len() {
+        0 if join.device_signature.is_empty() => return Ok(Vec::new()),
+        DEVICE_KEY_LEN => {}
+        other => return Err(JoinError::DeviceKey(other)),
+    }
+    if !join.device_signature.is_empty() {
+        let signed = [JOIN_CONTEXT, join.token.as_bytes()].concat();
+        let key = UnparsedPublicKey::new(&ED25519, &join.device_key);
+        key.verify(&signed, &join.device_signature).map_err(|_| JoinError::DeviceSignature)?;
+    }
+    Ok(digest(&SHA256, &join.device_key).as_ref().to_vec())
 }
 
 /// An identity for somebody whose token names none: that of the device, so that it is the same person after the relay was started anew, or
