@@ -23,15 +23,18 @@
 //! # }
 //! ```
 //!
+//! Codecs of the platform stand in for those of this crate behind the traits [`VideoEncoder`] ([`VideoSource::with_encoder`]),
+//! [`VideoDecoder`] and [`AudioDecoder`] ([`RoomOptions::decoders`]). [`mix`] adds up what is heard of several tracks.
+//!
 //! A shell around pure machines: what is decided, is decided in `segue-session` and `segue-media`; here are sockets, threads, the
 //! one clock, and the types an application sees. No type of the WebRTC stack below is among them.
 
 mod clock;
 mod codec;
+mod device;
 mod driver;
 mod error;
 mod event;
-mod device;
 mod net;
 mod options;
 mod room;
@@ -40,20 +43,24 @@ mod source;
 mod stats;
 mod stream;
 
+pub use device::{DeviceKey, DeviceKeyError};
 pub use error::{DataError, EncodeError, Error, UrlError};
 pub use event::{ConnectionState, Edge, LeaveReason, PathInfo, Reliability, RoomEvent, Speaker};
-pub use options::{IceOptions, Interfaces, RoomOptions, TokenProvider};
-pub use device::{DeviceKey, DeviceKeyError};
+pub use options::{Decoders, IceOptions, Interfaces, NewDecoder, RoomOptions, TokenProvider};
 pub use room::{LocalParticipant, PlayedAudio, Playout, RemoteParticipant, RemoteTrack, Room, TrackOptions, TrackPublication};
 pub use runtime::block_on;
-pub use source::{AudioSource, EncodedSource, Encoding, LocalTrack, VideoContent, VideoOptions, VideoSource};
+pub use source::{AudioOptions, AudioSource, EncodedSource, Encoding, LocalTrack, VideoContent, VideoOptions, VideoSource};
 pub use stats::{
     EdgeStats, HandoverReport, LegEnd, LegStats, PathChange, PublicationStats, RoomStats, TopologyChange, TrackGap, TrackStats,
 };
 pub use stream::FrameStream;
 
 pub use segue_codec::frame::FrameError;
-pub use segue_codec::{AudioFrame, Channels, FramePool, I420, Plane, VideoEncoder, VideoFrame};
+pub use segue_codec::mix::mix;
+pub use segue_codec::{
+    AudioDecoder, AudioFrame, Channels, DecodeError, EncodedVideo, FramePool, I420, Plane, VideoDecoder, VideoEncoder,
+    VideoFrame,
+};
 pub use segue_media::frame::{EncodedFrame, ReceivedFrame};
 pub use segue_media::packet::AudioLevel;
 pub use segue_model::{

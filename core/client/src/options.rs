@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use segue_codec::{AudioDecoder, DecodeError, VideoDecoder};
 use segue_model::TopologyPolicy;
 
-use crate::stats::LegEnd;
 use crate::device::DeviceKey;
+use crate::stats::LegEnd;
 
 /// How a room is joined. The default joins an `Auto` room and subscribes to everything.
 #[derive(Clone)]
@@ -56,6 +57,7 @@ impl Default for RoomOptions {
             direct: true,
             trust_any_certificate: false,
             device_key: None,
+            decoders: Decoders::default(),
             token_provider: None,
             connect_timeout: Duration::from_secs(15),
             candidates: None,
@@ -73,6 +75,19 @@ impl fmt::Debug for RoomOptions {
             .field("direct", &self.direct)
             .finish_non_exhaustive()
     }
+}
+
+/// Makes a decoder for one track.
+pub type NewDecoder<D> = Arc<dyn Fn() -> Result<Box<D>, DecodeError> + Send + Sync>;
+
+/// Decoders of the application's own: one is made for each track that somebody looks at or listens to, and works on a thread of its own.
+/// `None`: those of this crate (OpenH264, libopus).
+#[derive(Clone, Default)]
+pub struct Decoders {
+    /// Of pictures: H.264 access units in Annex B form.
+    pub video: Option<NewDecoder<dyn VideoDecoder>>,
+    /// Of sound: Opus packets.
+    pub audio: Option<NewDecoder<dyn AudioDecoder>>,
 }
 
 /// Which local addresses are used for media.

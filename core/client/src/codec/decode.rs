@@ -14,6 +14,7 @@ use segue_media::frame::ReceivedFrame;
 use segue_model::{MediaTime, TrackId, TrackKind};
 use tokio::sync::mpsc;
 
+use crate::options::Decoders;
 use crate::room::{PlayedAudio, Playout, TrackInner};
 
 /// Frames that may wait for a decoder: two thirds of a second of video. A decoder further behind than that is better off at the
@@ -50,11 +51,17 @@ pub(crate) struct DecodeWorker {
 
 impl DecodeWorker {
     /// A decoder for a track; `None` where the system refuses a thread. Tracks that need a keyframe are named in `needs`.
-    pub(crate) fn start(track: Arc<TrackInner>, id: TrackId, kind: TrackKind, needs: mpsc::Sender<TrackId>) -> Option<Self> {
+    pub(crate) fn start(
+        track: Arc<TrackInner>,
+        id: TrackId,
+        kind: TrackKind,
+        decoders: Decoders,
+        needs: mpsc::Sender<TrackId>,
+    ) -> Option<Self> {
         let (jobs, queue) = sync_channel(MAX_WAITING);
         let work = move || match kind {
-            TrackKind::Video => decode_video(&track, id, &queue, &needs),
-            TrackKind::Audio => decode_audio(&track, &queue),
+            TrackKind::Video => decode_video(&track, id, &decoders, &queue, &needs),
+            TrackKind::Audio => decode_audio(&track, &decoders, &queue),
         };
         thread::Builder::new().name("segue-decode".to_owned()).spawn(work).ok()?;
         Some(Self { jobs, awaits_keyframe: kind == TrackKind::Video })
@@ -81,8 +88,22 @@ impl DecodeWorker {
     }
 }
 
-fn decode_video(track: &TrackInner, id: TrackId, queue: &Receiver<Job>, needs: &mpsc::Sender<TrackId>) {
-    let mut decoder = match H264Decoder::new(FramePool::new(MAX_PICTURES)) {
+fn video_decoder(decoders: &Decoders) -> Result<Box<dyn VideoDecoder>, DecodeError> {
+    match &decoders.video {
+        Some(new) => new(),
+        None => Ok(Box::new(H264Decoder::new(FramePool::new(MAX_PICTURES))?)),
+    }
+}
+
+fn audio_decoder(decoders: &Decoders) -> Result<Box<dyn AudioDecoder>, DecodeError> {
+    match &decoders.audio {
+        Some(new) => new(),
+        None => Ok(Box::new(OpusDecoder::new(Channels::Mono)?)),
+    }
+}
+
+fn decode_video(track: &TrackInner, id: TrackId, decoders: &Decoders, queue: &Receiver<Job>, needs: &mpsc::Sender<TrackId>) {
+    let mut decoder = match video_decoder(decoders) {
         Ok(decoder) => decoder,
         Err(error) => {
             tracing::warn!(%id, %error, "no decoder");
@@ -107,8 +128,8 @@ fn decode_video(track: &TrackInner, id: TrackId, queue: &Receiver<Job>, needs: &
     }
 }
 
-fn decode_audio(track: &TrackInner, queue: &Receiver<Job>) {
-    let mut decoder = match OpusDecoder::new(Channels::Mono) {
+fn decode_audio(track: &TrackInner, decoders: &Decoders, queue: &Receiver<Job>) {
+    let mut decoder = match audio_decoder(decoders) {
         Ok(decoder) => decoder,
         Err(error) => {
             tracing::warn!(%error, "no decoder");
@@ -121,7 +142,7 @@ fn decode_audio(track: &TrackInner, queue: &Receiver<Job>) {
         if let Sound::Frame(frame) = &sound {
             time = frame.frame.time;
         }
-        let (frame, playout) = match play(&mut decoder, sound, time, track) {
+        let (frame, playout) = match play(decoder.as_mut(), sound, time, track) {
             Ok(played) => played,
             Err(error) => {
                 track.counters.undecoded.fetch_add(1, Ordering::Relaxed);
@@ -136,7 +157,7 @@ fn decode_audio(track: &TrackInner, queue: &Receiver<Job>) {
 }
 
 fn play(
-    decoder: &mut OpusDecoder,
+    decoder: &mut dyn AudioDecoder,
     sound: Sound,
     time: MediaTime,
     track: &TrackInner,

@@ -8,18 +8,12 @@ use segue_codec::h264::{H264Ladder, LadderConfig, Rung, Usage};
 use segue_codec::opus::{OpusEncoder, OpusEncoderConfig};
 use segue_codec::{AudioEncoder, EncodeError, EncodedAudio, EncodedVideo, VideoEncoder};
 use segue_media::frame::EncodedFrame;
+use segue_media::opus::ExpectedLoss;
 use segue_media::packet::AudioLevel;
 use segue_model::{DataRate, EncodingId, LayerId, TrackKind};
 use tokio::sync::mpsc;
 
-use crate::source::{AudioInput, EncodedInput, LocalTrack, VideoContent, VideoInput, VideoOptions};
-
-/// Loss the voice encoder prepares for, in percent, so that a lost packet can be rebuilt from the next one.
-const EXPECTED_LOSS: u8 = 10;
-
-/// Rates of voice, by number of channels.
-const MONO_RATE: DataRate = DataRate::kbps(32);
-const STEREO_RATE: DataRate = DataRate::kbps(64);
+use crate::source::{AudioInput, EncodedInput, LocalTrack, STEREO_RATE, VideoContent, VideoInput, VideoOptions};
 
 /// A frame of a source, for the room's task.
 #[derive(Debug)]
@@ -54,6 +48,7 @@ struct Controls {
     keyframes: Vec<EncodingId>,
     active: Vec<(EncodingId, bool)>,
     rates: Vec<(EncodingId, DataRate)>,
+    expected_loss: Option<u8>,
     muted: bool,
 }
 
@@ -124,7 +119,7 @@ impl Feed {
     /// What voice from here makes at most; of frames that come encoded, what it usually does.
     pub(crate) fn voice_rate(&self) -> DataRate {
         match &self.input {
-            FeedInput::Audio(input) => voice_rate(input),
+            FeedInput::Audio(input) => input.options.rate(),
             FeedInput::Encoded(_) | FeedInput::Video(_) => STEREO_RATE,
         }
     }
@@ -134,6 +129,11 @@ impl Feed {
         let mut controls = self.shared.controls();
         controls.rates.retain(|(other, _)| *other != encoding);
         controls.rates.push((encoding, rate));
+    }
+
+    /// Voice is to bear this loss, in percent, from the next frame on.
+    pub(crate) fn set_expected_loss(&self, percent: u8) {
+        self.shared.controls().expected_loss = Some(percent);
     }
 
     /// Nothing is encoded while muted.
@@ -181,15 +181,12 @@ fn ladder(options: &VideoOptions) -> LadderConfig {
     LadderConfig { usage, frame_skip, rungs: rungs.collect() }
 }
 
-const fn voice_rate(input: &AudioInput) -> DataRate {
-    if input.channels.count() > 1 { STEREO_RATE } else { MONO_RATE }
-}
-
 fn voice(input: &AudioInput) -> OpusEncoderConfig {
     OpusEncoderConfig {
         channels: input.channels,
-        rate: voice_rate(input),
-        expected_loss: EXPECTED_LOSS,
+        rate: input.options.rate(),
+        expected_loss: ExpectedLoss::default().percent(),
+        dtx: input.options.dtx,
         ..OpusEncoderConfig::default()
     }
 }
@@ -261,7 +258,14 @@ fn video_frame(picture: EncodedVideo) -> EncodedFrame {
 fn encode_audio(input: &AudioInput, mut encoder: OpusEncoder, outlet: &Outlet) {
     while input.frames.is_owned_by(outlet.source) {
         let Some(frame) = input.frames.pop(outlet.source) else { continue };
-        if outlet.shared.controls().muted {
+        let (muted, expected_loss) = {
+            let mut controls = outlet.shared.controls();
+            (controls.muted, controls.expected_loss.take())
+        };
+        if let Some(percent) = expected_loss {
+            encoder.set_expected_loss(percent);
+        }
+        if muted {
             continue;
         }
         match encoder.encode(&frame) {

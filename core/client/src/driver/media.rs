@@ -132,8 +132,8 @@ impl Driver {
         }
         let track = frame.track;
         if remote.worker.is_none() {
-            let needs = self.inlets.needs.clone();
-            remote.worker = DecodeWorker::start(remote.inner.clone(), track, TrackKind::Video, needs);
+            let (decoders, needs) = (self.options.decoders.clone(), self.inlets.needs.clone());
+            remote.worker = DecodeWorker::start(remote.inner.clone(), track, TrackKind::Video, decoders, needs);
         }
         let encoding = frame.frame.layer.encoding;
         if let Some(worker) = &mut remote.worker
@@ -187,8 +187,8 @@ impl Driver {
                 continue;
             }
             if remote.worker.is_none() {
-                let needs = self.inlets.needs.clone();
-                remote.worker = DecodeWorker::start(remote.inner.clone(), *track, TrackKind::Audio, needs);
+                let (decoders, needs) = (self.options.decoders.clone(), self.inlets.needs.clone());
+                remote.worker = DecodeWorker::start(remote.inner.clone(), *track, TrackKind::Audio, decoders, needs);
             }
             if let Some(worker) = &remote.worker {
                 worker.push_sound(sound);

@@ -295,6 +295,7 @@ impl Driver {
         self.uplink.handle_timeout(now);
         self.pull_audio(now);
         self.send_probes(now);
+        self.prepare_for_loss(now);
         if self.leave_by.is_some_and(|at| at <= now) {
             self.ended = true;
         }

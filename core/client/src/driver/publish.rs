@@ -5,13 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
+use segue_media::opus::ExpectedLoss;
 use segue_media::source::{ProbeTimer, SourceSender};
 use segue_model::{DataRate, EncodingId, MediaTime, TrackId, TrackKind};
 use segue_session::peer::{LegKey, RouteLeg, TrackInfo};
 use tokio::sync::oneshot;
 
 use super::Driver;
+use super::leg::Leg;
 use super::meter::Meter;
+use super::stats::send_loss;
 use crate::codec::{Encoded, Feed};
 use crate::error::Error;
 use crate::source::LocalTrack;
@@ -49,6 +52,7 @@ pub(super) struct Publication {
     /// Legs that bear no picture now.
     paused: BTreeSet<LegKey>,
     probe: ProbeTimer,
+    expected_loss: ExpectedLoss,
 }
 
 impl Publication {
@@ -137,11 +141,26 @@ impl Driver {
             routes: Vec::new(),
             paused: BTreeSet::new(),
             probe: ProbeTimer::default(),
+            expected_loss: ExpectedLoss::default(),
         };
         publication.activate();
         self.routes_changed = true;
         self.publications.insert(track.id, publication);
         let _ = reply.send(Ok(id));
+    }
+
+    /// Tells voice encoders what receivers lose.
+    pub(super) fn prepare_for_loss(&mut self, now: Instant) {
+        for (track, publication) in &mut self.publications {
+            if publication.kind != TrackKind::Audio || !publication.expected_loss.is_due(now) {
+                continue;
+            }
+            let on = |leg: &Leg| leg.carried().any(|(carried, ..)| carried == *track);
+            let share = self.legs.values().filter(|leg| on(leg)).map(send_loss).fold(0.0, f32::max);
+            if let Some(percent) = publication.expected_loss.handle_loss(now, share) {
+                publication.feed.set_expected_loss(percent);
+            }
+        }
     }
 
     /// The relay gave a track of ours another id.

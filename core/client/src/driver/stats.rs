@@ -128,7 +128,7 @@ impl Driver {
 }
 
 /// The worst of what the other side last reported.
-fn send_loss(leg: &Leg) -> f32 {
+pub(super) fn send_loss(leg: &Leg) -> f32 {
     leg.send_stats().streams.iter().map(|(_, stream)| stream.loss).fold(0.0, f32::max)
 }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use segue_codec::audio::FRAME_SAMPLES;
 use segue_codec::{AudioFrame, Channels};
-use segue_model::{MediaTime, TrackKind};
+use segue_model::{DataRate, MediaTime, TrackKind};
 
 use super::input::Input;
 use crate::clock;
@@ -16,14 +16,48 @@ const MAX_WAITING: usize = 10;
 /// A pause between two pushes longer than this is silence in the timeline; shorter ones are the jitter of the caller.
 const PAUSE_SAMPLES: u64 = 4_800;
 
+/// Rates of voice, by number of channels.
+const MONO_RATE: DataRate = DataRate::kbps(32);
+pub(crate) const STEREO_RATE: DataRate = DataRate::kbps(64);
+
 /// Sound to publish: 48 kHz samples, pushed as they are captured. Clones push into the same source.
 #[derive(Clone)]
 pub struct AudioSource {
     pub(crate) input: Arc<AudioInput>,
 }
 
+/// How sound is encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AudioOptions {
+    /// One or two.
+    pub channels: Channels,
+    /// Rate of the encoder; `None`: 32 kbit/s for one channel, 64 for two.
+    pub bitrate: Option<DataRate>,
+    /// Discontinuous transmission (RFC 6716 section 2.1.9): in pauses of speech nothing is sent but a sign of life every 400 ms. Saves
+    /// bandwidth and batteries; receivers play silence meanwhile. Not for music.
+    pub dtx: bool,
+}
+
+impl AudioOptions {
+    /// A rate by the number of channels, and everything is sent.
+    #[must_use]
+    pub const fn new(channels: Channels) -> Self {
+        Self { channels, bitrate: None, dtx: false }
+    }
+
+    /// What the encoder makes.
+    pub(crate) const fn rate(&self) -> DataRate {
+        match (self.bitrate, self.channels.count()) {
+            (Some(rate), _) => rate,
+            (None, 1) => MONO_RATE,
+            (None, _) => STEREO_RATE,
+        }
+    }
+}
+
 pub(crate) struct AudioInput {
     pub(crate) channels: Channels,
+    pub(crate) options: AudioOptions,
     pub(crate) frames: Input<AudioFrame>,
     cutter: Mutex<Cutter>,
 }
@@ -40,8 +74,15 @@ impl AudioSource {
     /// A source of one or two channels.
     #[must_use]
     pub fn new(channels: Channels) -> Self {
+        Self::with_options(AudioOptions::new(channels))
+    }
+
+    /// A source whose sound is encoded in this way.
+    #[must_use]
+    pub fn with_options(options: AudioOptions) -> Self {
+        let channels = options.channels;
         let cutter = Mutex::new(Cutter { start: None, next: 0, rest: Vec::new() });
-        Self { input: Arc::new(AudioInput { channels, frames: Input::new(MAX_WAITING), cutter }) }
+        Self { input: Arc::new(AudioInput { channels, options, frames: Input::new(MAX_WAITING), cutter }) }
     }
 
     /// Adds samples captured just now, 16 bits at 48 kHz, interleaved where there are two channels, any number of them. False

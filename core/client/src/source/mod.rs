@@ -8,12 +8,12 @@ mod video;
 use segue_model::TrackKind;
 use segue_session::peer::EncodingInfo;
 
-pub use audio::AudioSource;
+pub use audio::{AudioOptions, AudioSource};
 pub use encoded::EncodedSource;
 pub use segue_session::peer::EncodingInfo as Encoding;
 pub use video::{VideoContent, VideoOptions, VideoSource};
 
-pub(crate) use audio::AudioInput;
+pub(crate) use audio::{AudioInput, STEREO_RATE};
 pub(crate) use encoded::EncodedInput;
 pub(crate) use video::VideoInput;
 

@@ -1,6 +1,10 @@
 //! Opus in RTP (RFC 7587): the payload is the Opus packet, so all there is to do is to read its first byte (RFC 6716 section 3).
 
+mod loss;
+
 use std::time::Duration;
+
+pub use loss::ExpectedLoss;
 
 /// Samples at 48 kHz in the 20 ms that one frame of ours lasts.
 pub const FRAME_SAMPLES: u32 = 960;
