@@ -51,6 +51,14 @@ impl Model {
         self.disturbed.insert(at, now);
     }
 
+    /// What happened while the relay was dead can be mended from now on.
+    fn revive(&mut self, now: Duration) {
+        if let Some(died) = self.relay_dead.take() {
+            let times = self.disturbed.values_mut().chain(self.pair_disturbed.values_mut());
+            times.filter(|at| **at > died).for_each(|at| *at = now);
+        }
+    }
+
     /// When something last happened to the path between two.
     fn calm_since(&self, a: usize, b: usize) -> Option<Duration> {
         let own = [a, b].into_iter().filter_map(|at| self.disturbed.get(&at));
@@ -203,7 +211,7 @@ fn transition(runner: &mut Runner, model: &mut Model, rng: &mut Rng) {
         }
         11 if model.relay_dead.is_some() => {
             world.restart_relay();
-            model.relay_dead = None;
+            model.revive(world.now - world.base);
         }
         _ => {}
     }

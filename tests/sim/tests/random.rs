@@ -18,8 +18,8 @@ fn whoever_can_be_reached_is_heard_and_whoever_cannot_is_seen_to_be_gone() {
 }
 
 /// A relay that came back when the time it holds sessions was over; one that died before anybody was in; offers nobody answered; a path to
-/// somebody who did not know its number yet; a hearing of the relay that could not be told.
+/// somebody who did not know its number yet; a hearing of the relay that could not be told; a relay that died again before everybody was back.
 #[test]
 fn what_once_left_somebody_silent_does_so_no_more() {
-    hold([18, 56, 30, 101, 90].into_iter());
+    hold([18, 56, 30, 101, 90, 5019].into_iter());
 }

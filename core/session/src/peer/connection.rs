@@ -290,6 +290,8 @@ impl PeerMachine {
         self.connection.ping_at = Some(now + PING_INTERVAL);
         for remote in self.remotes.values_mut() {
             remote.unreachable_since = None;
+            // They have as long as we to find it again.
+            remote.absent_since = remote.absent_since.map(|_| now);
         }
         self.set_state(ConnectionState::Connected);
     }

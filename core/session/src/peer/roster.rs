@@ -204,6 +204,10 @@ impl PeerMachine {
 
     /// Whoever did not find a restarted relay in the time it gives left.
     pub(super) fn handle_absent(&mut self, now: Instant) {
+        if !self.connection.is_live() {
+            // Nor can they while it is away itself.
+            return;
+        }
         let window = self.connection.resume_window();
         let over = |remote: &Remote| remote.absent_since.is_some_and(|since| since + window <= now);
         let gone: Vec<_> = self.remotes.iter().filter(|(_, remote)| over(remote)).map(|(id, _)| *id).collect();
@@ -213,6 +217,9 @@ impl PeerMachine {
     }
 
     pub(super) fn absent_timeout(&self) -> Option<Instant> {
+        if !self.connection.is_live() {
+            return None;
+        }
         let first = self.remotes.values().filter_map(|remote| remote.absent_since).min();
         first.map(|since| since + self.connection.resume_window())
     }
