@@ -94,5 +94,6 @@ pub(crate) const fn code_name(code: ErrorCode) -> &'static str {
         ErrorCode::Ours => "ours",
         ErrorCode::AlreadyJoined => "already_joined",
         ErrorCode::Kicked => "kicked",
+        ErrorCode::Overloaded => "overloaded",
     }
 }

@@ -39,6 +39,22 @@ pub(crate) struct Active {
     pub(crate) arriving: [bool; MAX_ENCODINGS],
     /// The one direct edges share.
     pub(crate) direct: EncodingId,
+    /// What everybody does without at present.
+    pub(crate) shed: Shed,
+}
+
+/// What a room leaves out while its shard has more to do than it can: pictures first, voices never.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Shed {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Temporal layers above the base.
+    TemporalLayers,
+    /// Encodings other than the smallest that arrives, too.
+    LargeEncodings,
+    /// All pictures.
+    Video,
 }
 
 impl Active {
@@ -103,13 +119,14 @@ impl Selector {
     /// The encoding this subscriber should have: the wanted one, or the nearest smaller that arrives, or the nearest at all. While
     /// it is pinned that is the one it decodes by its direct path.
     pub(crate) fn target(&self, active: &Active) -> EncodingId {
-        let wanted = if self.pinned { active.direct } else { encoding_for(self.quality, MAX_ENCODINGS) };
+        let quality = if active.shed >= Shed::LargeEncodings { Quality::Low } else { self.quality };
+        let wanted = if self.pinned { active.direct } else { encoding_for(quality, MAX_ENCODINGS) };
         active.nearest(usize::from(wanted.0)).or(self.current).unwrap_or(EncodingId(0))
     }
 
     pub(crate) fn select(&mut self, facts: Facts, active: &Active) -> Verdict {
         if self.current == Some(facts.encoding) {
-            return self.filter(facts);
+            return self.filter(facts, active.shed);
         }
         let target = self.target(active);
         if facts.encoding != target || (self.pinned && self.current.is_some()) {
@@ -121,17 +138,23 @@ impl Selector {
         }
         let from = self.current.replace(facts.encoding);
         self.frame = facts.frame;
-        self.temporal = self.max_temporal.max(facts.temporal);
+        self.temporal = self.bearable(active.shed).max(facts.temporal);
         Verdict::Switch { from }
     }
 
-    fn filter(&mut self, facts: Facts) -> Verdict {
+    /// The highest temporal layer that may go on.
+    const fn bearable(&self, shed: Shed) -> u8 {
+        if matches!(shed, Shed::Nothing) { self.max_temporal } else { 0 }
+    }
+
+    fn filter(&mut self, facts: Facts, shed: Shed) -> Verdict {
+        let bearable = self.bearable(shed);
         let new_frame = facts.frame.is_none() || facts.frame != self.frame;
         if new_frame && facts.frame.is_none_or(|frame| self.frame.is_none_or(|last| frame.wrapping_sub(last) < 1 << 31)) {
             self.frame = facts.frame;
             // Down at any frame; up at a frame of the base layer, which the layers above it refer to.
-            if self.max_temporal < self.temporal || facts.temporal == 0 {
-                self.temporal = self.max_temporal;
+            if bearable < self.temporal || facts.temporal == 0 {
+                self.temporal = bearable;
             }
         }
         if facts.temporal <= self.temporal { Verdict::Forward } else { Verdict::Filter }
@@ -142,7 +165,7 @@ impl Selector {
 mod tests {
     use super::*;
 
-    const ALL: Active = Active { arriving: [true; MAX_ENCODINGS], direct: EncodingId(0) };
+    const ALL: Active = Active { arriving: [true; MAX_ENCODINGS], direct: EncodingId(0), shed: Shed::Nothing };
 
     fn facts(encoding: u8, temporal: u8, keyframe_start: bool, frame: u32) -> Facts {
         Facts { encoding: EncodingId(encoding), temporal, keyframe_start, frame: Some(frame) }
@@ -182,6 +205,19 @@ mod tests {
         assert_eq!(selector.target(&arriving([true, true, false])), EncodingId(1));
         selector.set_pinned(true);
         assert_eq!(selector.target(&Active { direct: EncodingId(1), ..ALL }), EncodingId(1));
+    }
+
+    #[test]
+    fn a_busy_shard_leaves_out_temporal_layers_first_and_large_encodings_next() {
+        let mut selector = Selector::new(Quality::High);
+        let shed = |shed| Active { shed, ..ALL };
+        selector.select(facts(0, 0, true, 1), &ALL);
+        assert_eq!(selector.select(facts(0, 1, false, 2), &shed(Shed::TemporalLayers)), Verdict::Filter);
+        assert_eq!(selector.select(facts(0, 0, false, 3), &shed(Shed::TemporalLayers)), Verdict::Forward);
+        assert_eq!(selector.target(&shed(Shed::TemporalLayers)), EncodingId(0));
+        assert_eq!(selector.target(&shed(Shed::LargeEncodings)), EncodingId(2));
+        assert_eq!(selector.select(facts(0, 0, false, 4), &ALL), Verdict::Forward);
+        assert_eq!(selector.select(facts(0, 1, false, 5), &ALL), Verdict::Forward);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use segue_model::{EncodingId, MAX_ENCODINGS, NtpTime, ParticipantId, Quality, Tr
 
 use crate::cache::{Packet, PacketCache};
 use crate::keyframe::{KeyframeRequests, begins_h264_keyframe};
-use crate::select::{Active, Facts, Selector, encoding_for};
+use crate::select::{Active, Facts, Selector, Shed, encoding_for};
 use crate::table::Table;
 
 /// Without a packet for so long an encoding counts as not sent: longer than the frame interval of a still screen share.
@@ -123,12 +123,12 @@ impl Track {
         self.encodings.get_mut(usize::from(encoding.0))
     }
 
-    pub(crate) fn active(&self, now: Instant) -> Active {
+    pub(crate) fn active(&self, now: Instant, shed: Shed) -> Active {
         let latest = self.encodings.iter().filter_map(|state| state.last_at).max();
         let behind = |at: Instant| latest.is_some_and(|latest| latest.saturating_duration_since(at) > BEHIND);
         let recent = |at: Instant| now.saturating_duration_since(at) <= ACTIVE_FOR && !behind(at);
         let arrives = |state: &EncodingState| state.last_at.is_some_and(recent);
-        Active { arriving: self.encodings.each_ref().map(arrives), direct: self.direct_encoding() }
+        Active { arriving: self.encodings.each_ref().map(arrives), direct: self.direct_encoding(), shed }
     }
 
     /// The encoding the publisher sends on its direct edges: the largest any of their subscribers wishes.

@@ -36,12 +36,21 @@ fn configuration(configured: Configured) -> Result<Config, Box<dyn Error>> {
 
 fn serve(arguments: ServeArguments) -> Outcome {
     let config = configuration(arguments.configured)?;
+    let drain = config.drain;
     start_log(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let relay = Relay::start(config).await?;
         introduce(&relay, arguments.print_link);
-        stop_signal().await?;
+        if stop_signal().await? == Stop::Drain {
+            eprintln!("segue-relay: no new rooms; shutting down when calls have ended, or at once at another signal");
+            tokio::select! {
+                () = relay.drain(drain) => {}
+                signal = stop_signal() => {
+                    signal?;
+                }
+            }
+        }
         eprintln!("segue-relay: shutting down");
         relay.shutdown().await;
         Ok(ExitCode::SUCCESS)
@@ -66,18 +75,27 @@ fn introduce(relay: &Relay, print_link: bool) {
     }
 }
 
-async fn stop_signal() -> std::io::Result<()> {
+/// How a relay is asked to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    /// By a person, who waits for it.
+    AtOnce,
+    /// By whatever runs it, which lets calls come to their end.
+    Drain,
+}
+
+async fn stop_signal() -> std::io::Result<Stop> {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
         let mut terminate = signal(SignalKind::terminate())?;
         tokio::select! {
-            outcome = tokio::signal::ctrl_c() => outcome,
-            _ = terminate.recv() => Ok(()),
+            outcome = tokio::signal::ctrl_c() => outcome.map(|()| Stop::AtOnce),
+            _ = terminate.recv() => Ok(Stop::Drain),
         }
     }
     #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await
+    tokio::signal::ctrl_c().await.map(|()| Stop::AtOnce)
 }
 
 fn start_log(config: &Config) -> Result<(), Box<dyn Error>> {

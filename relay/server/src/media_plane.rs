@@ -229,6 +229,11 @@ pub trait MediaPlane: Send + Sync + 'static {
     /// closes the room and every transport in it.
     fn open_room(&self, room: RoomKey, events: mpsc::Sender<MediaEvent>) -> Box<dyn RoomMedia>;
 
+    /// Whether an open room's shard, or with `None` every shard, has too much to do to take more people. Never waits for a shard.
+    fn is_full(&self, _room: Option<RoomKey>) -> bool {
+        false
+    }
+
     /// The announced UDP addresses, one or more per shard; each answers plain STUN binding requests.
     fn announced(&self) -> Vec<SocketAddr>;
 

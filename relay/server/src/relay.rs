@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -175,6 +176,11 @@ impl Relay {
     #[must_use]
     pub fn metrics(&self) -> String {
         self.hub.metrics.render(&self.hub.media.samples())
+    }
+
+    /// Opens no more rooms, tells `/healthz` so, and waits until the open ones have ended, at most so long. [`Self::shutdown`] comes next.
+    pub async fn drain(&self, at_most: Duration) {
+        self.hub.drain(at_most).await;
     }
 
     /// Says goodbye to every client (`SHUTDOWN`, with a time to come back after), closes transports and sockets.

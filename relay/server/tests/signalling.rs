@@ -290,6 +290,58 @@ async fn a_relay_whose_media_ended_says_so() {
     assert!(goodbye.retry_after_ms > 0);
 }
 
+/// A media plane with too much to do.
+struct Full;
+
+impl MediaPlane for Full {
+    fn open_room(&self, room: RoomKey, events: tokio::sync::mpsc::Sender<MediaEvent>) -> Box<dyn RoomMedia> {
+        SignallingOnly.open_room(room, events)
+    }
+
+    fn is_full(&self, _: Option<RoomKey>) -> bool {
+        true
+    }
+
+    fn announced(&self) -> Vec<std::net::SocketAddr> {
+        Vec::new()
+    }
+
+    fn samples(&self) -> Vec<Sample> {
+        Vec::new()
+    }
+
+    fn shutdown(&self) {}
+}
+
+#[tokio::test]
+async fn a_relay_with_too_much_to_do_refuses_joins_with_a_code_and_says_when_to_come_back() {
+    let relay = segue_relay::Relay::start_with(segue_relay::Config::ephemeral(), Arc::new(Full)).await.expect("a relay");
+    let mut ann = Client::connect(&relay.url(), Encoding::Proto).await;
+    ann.send(client_frame::Message::Join(join(relay.token("lobby", "ann", Grants::default()).expect("a token")))).await;
+    let goodbye = ann.goodbye().await;
+    assert_eq!((goodbye.reason(), goodbye.code()), (LeaveReason::Refused, ErrorCode::Overloaded));
+    assert!(goodbye.retry_after_ms > 0);
+    assert!(get(&relay, "/healthz").await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_relay_that_drains_opens_no_rooms_and_lets_the_open_ones_end() {
+    let relay = relay(|_| {}).await;
+    let (mut ann, _) = Client::join(&relay, "ann").await;
+    // Nobody leaves: it waits as long as it is told to.
+    relay.drain(std::time::Duration::from_millis(1)).await;
+    assert!(get(&relay, "/healthz").await.starts_with("HTTP/1.1 503"));
+    // Who belongs to an open room still comes in.
+    let (mut bob, _) = Client::join(&relay, "bob").await;
+    let mut eve = Client::connect(&relay.url(), Encoding::Proto).await;
+    eve.send(client_frame::Message::Join(join(relay.token("another", "eve", Grants::default()).expect("a token")))).await;
+    assert_eq!(eve.goodbye().await.code(), ErrorCode::Shutdown);
+    for client in [&mut ann, &mut bob] {
+        client.send(client_frame::Message::Leave(segue_wire::proto::Leave::default())).await;
+    }
+    relay.drain(std::time::Duration::from_secs(2)).await;
+}
+
 #[tokio::test]
 async fn metrics_are_for_this_machine() {
     let relay = relay(|_| {}).await;

@@ -184,7 +184,7 @@ impl RoomForwarder {
         let Some(id) = participant.subscriber.find(media).and_then(|(_, slot)| slot.track) else { return };
         let Some(track) = self.tracks.get_mut(id) else { return };
         let owner = track.owner;
-        let active = track.active(now);
+        let active = track.active(now, self.shed);
         let Some(out) = place.and_then(|place| track.out(place)) else { return };
         let encoding = out.selector.current().unwrap_or_else(|| out.selector.target(&active));
         if let Some(state) = track.encoding_mut(encoding) {

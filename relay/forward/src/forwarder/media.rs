@@ -14,7 +14,7 @@ use crate::drops::DropReason;
 use crate::header::{Fields, Layout, Template};
 use crate::publisher::Accepted;
 use crate::rewrite::Numbered;
-use crate::select::{Active, Facts, Verdict};
+use crate::select::{Active, Facts, Shed, Verdict};
 use crate::subscriber::{Job, Queue, Slot};
 use crate::table::Table;
 use crate::track::{Out, Track, Tracks};
@@ -142,7 +142,7 @@ impl RoomForwarder {
             encoding,
             packet,
             facts,
-            active: track.active(now),
+            active: track.active(now, self.shed),
             playable,
             probe,
             chosen: kind == TrackKind::Video || self.speakers.is_chosen(id),
@@ -150,7 +150,8 @@ impl RoomForwarder {
         let mut wants_keyframe = false;
         // Taken out for the walk, because each may look into the track's cache.
         let (live, mut outs) = (std::mem::take(&mut track.live), std::mem::take(&mut track.outs));
-        for &at in &live {
+        let spared = kind == TrackKind::Video && self.shed == Shed::Video;
+        for &at in live.iter().filter(|_| !spared) {
             let Some(out) = outs.get_mut(at as usize) else { continue };
             let Some(participant) = self.participants.at_mut(at as usize) else { continue };
             let passed = pass(&passing, track, participant, out);

@@ -18,6 +18,7 @@ use crate::header::MAX_HEADER;
 use crate::leg::{Binding, LegParameters};
 use crate::publisher::Publisher;
 use crate::seed::Seed;
+use crate::select::Shed;
 use crate::speaker::{N_LOUDEST, Speakers};
 use crate::subscriber::{SlotInfo, Subscriber};
 use crate::table::Table;
@@ -53,7 +54,7 @@ pub enum Direction {
     Subscribe,
 }
 
-/// Bytes of the longest packet the relay writes: header, number of a repeated packet, payload.
+/// Bytes of the longest packet the relay writes: header, number of a repeated packet, payload, padding included.
 pub const MAX_PACKET: usize = MAX_HEADER + 2 + MAX_PAYLOAD;
 
 /// A subscriber's place in its room, for what happens per packet: see [`RoomForwarder::leg_index`]. It is another's when its participant has
@@ -184,6 +185,7 @@ pub struct RoomForwarder {
     /// Sender of our feedback.
     ssrc: Ssrc,
     next_report: Option<Instant>,
+    shed: Shed,
     /// Nothing is due before; what was found to be due later may be gone since.
     due: Option<Instant>,
 }
@@ -206,6 +208,7 @@ impl RoomForwarder {
             ssrc: Ssrc(seed.next() as u32),
             seed,
             next_report: None,
+            shed: Shed::Nothing,
             due: None,
         }
     }
@@ -373,6 +376,27 @@ impl RoomForwarder {
     pub fn set_rate(&mut self, subscriber: ParticipantId, rate: DataRate) {
         if let Some(participant) = self.participants.get_mut(subscriber) {
             participant.subscriber.rate.set_rate(rate);
+        }
+    }
+
+    /// What everybody in the room does without, because the relay has too much to do. Pictures that begin again begin at a keyframe.
+    pub fn set_shed(&mut self, shed: Shed) {
+        let ended = shed == Shed::Video && self.shed != Shed::Video;
+        self.shed = shed;
+        if !ended {
+            return;
+        }
+        let mut stopped = Vec::new();
+        for (_, _, track) in self.tracks.entries_mut().filter(|(.., track)| track.kind == TrackKind::Video) {
+            for (place, out) in track.outs.iter_mut().enumerate() {
+                out.selector.reset();
+                stopped.extend(out.slot.map(|slot| (place, slot)));
+            }
+        }
+        for (place, slot) in stopped {
+            if let Some(subscriber) = self.participants.key_at(place) {
+                self.restart(subscriber, Some(slot));
+            }
         }
     }
 

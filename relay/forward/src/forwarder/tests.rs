@@ -643,6 +643,24 @@ fn probes_go_to_those_who_merge_and_to_nobody_else() {
     assert_eq!(all.iter().map(|(to, ..)| *to).collect::<Vec<_>>(), [BOB]);
 }
 
+#[test]
+fn a_room_without_pictures_still_has_its_voices_and_begins_again_at_a_keyframe() {
+    let mut room = Room::new();
+    room.camera(frame(0, 1, true)).unwrap();
+    assert_eq!(room.to(BOB).len(), 1);
+    room.forwarder.set_shed(Shed::Video);
+    room.camera(frame(0, 2, true)).unwrap();
+    assert!(room.drain().is_empty());
+    room.rtp(ALICE, voice(VOICE, 10, 1, SeqNo(1)), b"x").unwrap();
+    assert_eq!(room.to(BOB).len(), 1);
+    room.forwarder.set_shed(Shed::Nothing);
+    room.camera(frame(0, 3, false)).unwrap();
+    assert!(room.drain().is_empty());
+    assert_eq!(room.requests(), [Ssrc(100)]);
+    room.camera(frame(0, 4, true)).unwrap();
+    assert_eq!(room.to(BOB).len(), 1);
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     /// Encoding, temporal layer, keyframe.
@@ -654,6 +672,7 @@ enum Step {
     Quality(Quality),
     Temporal(u8),
     Edge(bool, bool),
+    Shed(Shed),
     Wait(u64),
 }
 
@@ -665,6 +684,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => prop_oneof![Just(Quality::High), Just(Quality::Medium), Just(Quality::Low)].prop_map(Step::Quality),
         2 => (0u8..2).prop_map(Step::Temporal),
         1 => (any::<bool>(), any::<bool>()).prop_map(|(on, overlap)| Step::Edge(on, on && overlap)),
+        1 => prop_oneof![Just(Shed::Nothing), Just(Shed::TemporalLayers), Just(Shed::LargeEncodings), Just(Shed::Video)].prop_map(Step::Shed),
         2 => (1u64..300).prop_map(Step::Wait),
     ]
 }
@@ -714,6 +734,7 @@ proptest! {
                     }
                     for who in [BOB, WEB] { room.forwarder.set_edge(ALICE, who, on, overlap) }
                 }
+                Step::Shed(shed) => room.forwarder.set_shed(shed),
                 Step::Wait(millis) => room.pass(millis),
             }
             for (to, index, packet) in room.drain() {

@@ -33,6 +33,9 @@ const MAX_CONNECTIONS: usize = 1_000_000;
 /// Rooms at a time.
 const DEFAULT_ROOMS: usize = 1000;
 
+/// Less than what service managers wait before they kill (30 s and more).
+const DEFAULT_DRAIN: Duration = Duration::from_secs(20);
+
 /// More shards than this is a mistake, not a machine.
 const MAX_SHARDS: usize = 256;
 
@@ -60,6 +63,8 @@ pub struct Config {
     pub keys: Vec<KeySettings>,
     /// Most rooms at a time.
     pub max_rooms: usize,
+    /// How long calls may go on after SIGTERM.
+    pub drain: Duration,
     /// Every room's settings; name, incarnation and the relay's own STUN are filled in.
     pub room: RoomConfig,
     /// Log filter.
@@ -151,6 +156,7 @@ impl Default for Config {
             },
             keys: Vec::new(),
             max_rooms: DEFAULT_ROOMS,
+            drain: DEFAULT_DRAIN,
             room: RoomConfig::default(),
             log_filter: "info".to_owned(),
             log_format: LogFormat::Text,
@@ -186,6 +192,7 @@ impl Config {
         // TLS is asked for to be reached from elsewhere.
         let ip = if tls == Tls::Off { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED };
         let listen = http.listen.unwrap_or_else(|| SocketAddr::from((ip, DEFAULT_PORT)));
+        let drain = limits.drain_seconds;
         let room = room_of(ice, &limits, &topology)?;
         Ok(Self {
             http: listen,
@@ -201,6 +208,7 @@ impl Config {
             media: media_of(media, listen.ip())?,
             keys: auth.all_keys()?,
             max_rooms: at_least_one("limits.rooms", limits.rooms.unwrap_or(DEFAULT_ROOMS))?,
+            drain: seconds("limits.drain_seconds", drain, DEFAULT_DRAIN)?,
             room,
             log_filter: log.filter.unwrap_or_else(|| "info".to_owned()),
             log_format: log.format.unwrap_or_default(),

@@ -109,6 +109,8 @@ table! {
         bytes_per_second: u32 = "bytes-per-second", "SEGUE_BYTES_PER_SECOND";
         /// Seconds a lost connection may take to come back [default: 30]
         resume_seconds: f64 = "resume-seconds", "SEGUE_RESUME_SECONDS" [allow_negative_numbers = true];
+        /// Seconds calls may go on after SIGTERM, while no new rooms open; a second signal ends them at once [default: 20]
+        drain_seconds: f64 = "drain-seconds", "SEGUE_DRAIN_SECONDS" [allow_negative_numbers = true];
     }
 }
 

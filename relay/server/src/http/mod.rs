@@ -218,7 +218,9 @@ async fn connect(
 struct PublicMetrics(bool);
 
 async fn health(State(hub): State<Arc<Hub>>) -> Response {
-    match hub.media.trouble() {
+    // A balancer sends nobody to a relay that opens no rooms.
+    let draining = || hub.is_draining().then(|| "the relay is shutting down".to_owned());
+    match hub.media.trouble().or_else(draining) {
         None => "ok\n".into_response(),
         Some(sentence) => (StatusCode::SERVICE_UNAVAILABLE, format!("{sentence}\n")).into_response(),
     }

@@ -21,7 +21,7 @@ const MAX_SEALED: usize = MAX_PACKET + RTP_ROOM;
 const SLAB: usize = 2 * MAX_RUN;
 
 /// Something packets leave by.
-pub(super) trait Outlet {
+pub trait Outlet {
     /// Sends a run. False where it was not taken.
     fn send(&self, burst: Burst<'_>) -> bool;
 
@@ -31,11 +31,13 @@ pub(super) trait Outlet {
 
 /// A run to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Burst<'a> {
-    pub(super) to: SocketAddr,
-    pub(super) bytes: &'a [u8],
+pub struct Burst<'a> {
+    /// Its receiver.
+    pub to: SocketAddr,
+    /// Its packets, one behind the other.
+    pub bytes: &'a [u8],
     /// Size of its packets where there are several.
-    pub(super) segment: Option<usize>,
+    pub segment: Option<usize>,
 }
 
 /// Packets to one receiver at a time: those of a run are all of one size, but for the last, which may be smaller.

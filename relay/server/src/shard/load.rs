@@ -1,12 +1,82 @@
-//! How busy a shard is: the share of its time that it does not wait for something to do.
+//! How busy a shard is, the share of its time that it does not wait for something to do, and what follows from it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use segue_forward::Shed;
 
 /// What a shard reacts to at once follows its load within so long.
 const SHORT: Duration = Duration::from_millis(100);
 
 /// What it decides for longer, within so long.
 const LONG: Duration = Duration::from_secs(1);
+
+/// Load from which a shard takes no more people: below it delays grow little, and what is there already needs room for its keyframes.
+pub(super) const FULL: f64 = 0.8;
+
+/// Load from which pictures are left out: hardly anything waits for nothing here, and queues grow.
+const TOO_MUCH: f64 = 0.9;
+
+/// Load below which they come back: two thirds of what is too much, because they bring back what they cost.
+const BEARABLE: f64 = 0.6;
+
+/// How long the load is too much before more is left out: what was left out last must have shown.
+const MORE_AFTER: Duration = Duration::from_secs(1);
+
+/// And how long it is bearable before less is.
+const LESS_AFTER: Duration = Duration::from_secs(5);
+
+/// What a shard leaves out.
+#[derive(Debug, Default)]
+pub(super) struct Overload {
+    shed: Shed,
+    changed_at: Option<Instant>,
+}
+
+impl Overload {
+    /// Looks at the load; what is left out from now on, where that changes.
+    pub(super) fn judge(&mut self, now: Instant, load: f64) -> Option<Shed> {
+        let since = |at: Instant| now.saturating_duration_since(at);
+        let waited = |time: Duration| self.changed_at.is_none_or(|at| since(at) >= time);
+        let shed = if load > TOO_MUCH && waited(MORE_AFTER) {
+            more(self.shed)
+        } else if load < BEARABLE && waited(LESS_AFTER) {
+            less(self.shed)
+        } else {
+            self.shed
+        };
+        (shed != self.shed).then(|| {
+            self.changed_at = Some(now);
+            self.shed = shed;
+            shed
+        })
+    }
+
+    /// Something is left out.
+    pub(super) fn is_shedding(&self) -> bool {
+        self.shed != Shed::Nothing
+    }
+
+    /// What is left out.
+    pub(super) const fn shed(&self) -> Shed {
+        self.shed
+    }
+}
+
+const fn more(shed: Shed) -> Shed {
+    match shed {
+        Shed::Nothing => Shed::TemporalLayers,
+        Shed::TemporalLayers => Shed::LargeEncodings,
+        Shed::LargeEncodings | Shed::Video => Shed::Video,
+    }
+}
+
+const fn less(shed: Shed) -> Shed {
+    match shed {
+        Shed::Nothing | Shed::TemporalLayers => Shed::Nothing,
+        Shed::LargeEncodings => Shed::TemporalLayers,
+        Shed::Video => Shed::LargeEncodings,
+    }
+}
 
 /// The load of one shard, from 0 to 1.
 #[derive(Clone, Copy, Debug, Default)]
@@ -43,6 +113,26 @@ impl Load {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pictures_go_step_by_step_and_come_back_more_slowly() {
+        let start = super::super::clock::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut overload = Overload::default();
+        assert_eq!(overload.judge(at(0), 0.85), None);
+        assert_eq!(overload.judge(at(1), 0.95), Some(Shed::TemporalLayers));
+        assert_eq!(overload.judge(at(1), 0.95), None);
+        assert_eq!(overload.judge(at(2), 0.95), Some(Shed::LargeEncodings));
+        assert_eq!(overload.judge(at(3), 0.95), Some(Shed::Video));
+        assert_eq!(overload.judge(at(4), 0.99), None);
+        assert!(overload.is_shedding());
+        assert_eq!(overload.judge(at(7), 0.1), None);
+        assert_eq!(overload.judge(at(8), 0.7), None);
+        assert_eq!(overload.judge(at(9), 0.1), Some(Shed::LargeEncodings));
+        assert_eq!(overload.judge(at(14), 0.1), Some(Shed::TemporalLayers));
+        assert_eq!(overload.judge(at(19), 0.1), Some(Shed::Nothing));
+        assert_eq!((overload.judge(at(30), 0.1), overload.is_shedding()), (None, false));
+    }
 
     #[test]
     fn the_load_follows_what_the_shard_does() {

@@ -33,13 +33,14 @@ pub(super) enum Figure {
     SlotsRefused,
     PacketsLate,
     Load,
+    Full,
     TracksRefused,
     DataLimited,
     Ended,
 }
 
 impl Figure {
-    const ALL: [(Self, &'static str, &'static str); 26] = [
+    const ALL: [(Self, &'static str, &'static str); 27] = [
         (Self::Rooms, "media_rooms", "Rooms on the shards"),
         (Self::Transports, "media_transports", "Transports on the shards"),
         (Self::DatagramsIn, "datagrams_received_total", "UDP datagrams received"),
@@ -63,6 +64,7 @@ impl Figure {
         (Self::SlotsRefused, "slots_refused_total", "Times a subscriber had no slot left for a track"),
         (Self::PacketsLate, "packets_late_total", "Packets that were no longer held when their time came to be sent"),
         (Self::Load, "shard_load_permille", "Share of its time a shard is busy, over the last second"),
+        (Self::Full, "shard_full", "1 where a shard takes no more people because of its load"),
         (Self::TracksRefused, "tracks_refused_total", "Tracks and participants not forwarded because their room has too many"),
         (
             Self::DataLimited,

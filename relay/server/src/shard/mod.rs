@@ -7,6 +7,7 @@ mod clock;
 mod data;
 mod egress;
 mod flow;
+pub mod in_memory;
 mod load;
 mod metrics;
 mod negotiate;
@@ -84,7 +85,7 @@ pub enum ShardError {
 /// The shards of a relay.
 pub struct Shards {
     shards: Vec<Shard>,
-    /// Rooms per shard: a new one goes where the fewest are.
+    /// Rooms per shard: a new one goes where the fewest are, if there is one that is not full.
     loads: Arc<Mutex<BTreeMap<RoomKey, usize>>>,
 }
 
@@ -192,6 +193,10 @@ impl Shard {
         Ok(Self { commands, waker: Arc::new(waker), announced, metrics, thread: Mutex::new(Some(thread)) })
     }
 
+    fn is_full(&self) -> bool {
+        self.metrics.get(Figure::Full) > 0
+    }
+
     fn has_ended(&self) -> bool {
         self.metrics.get(Figure::Ended) > 0
     }
@@ -203,7 +208,9 @@ impl MediaPlane for Shards {
             let mut loads = self.loads();
             let load = |index: usize| loads.values().filter(|&&shard| shard == index).count();
             let ended = |index: usize| self.shards.get(index).is_some_and(Shard::has_ended);
-            let index = (0..self.shards.len()).min_by_key(|&index| (ended(index), load(index))).unwrap_or(0);
+            let full = |index: usize| self.shards.get(index).is_some_and(Shard::is_full);
+            let order = |&index: &usize| (ended(index), full(index), load(index));
+            let index = (0..self.shards.len()).min_by_key(order).unwrap_or(0);
             loads.insert(room, index);
             index
         };
@@ -220,6 +227,13 @@ impl MediaPlane for Shards {
         // Where all shards have ended the room finds its events at an end.
         let _ = opened.send(ShardCommand::Open { room, events, waiting });
         Box::new(opened)
+    }
+
+    fn is_full(&self, room: Option<RoomKey>) -> bool {
+        match room.and_then(|room| self.loads().get(&room).copied()) {
+            Some(index) => self.shards.get(index).is_some_and(Shard::is_full),
+            None => self.shards.iter().all(|shard| shard.is_full() || shard.has_ended()),
+        }
     }
 
     fn announced(&self) -> Vec<SocketAddr> {

@@ -57,6 +57,10 @@ impl Rooms {
         self.entries.iter().flatten()
     }
 
+    pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut Room> {
+        self.entries.iter_mut().flatten()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.places.len()
     }

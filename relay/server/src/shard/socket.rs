@@ -62,12 +62,11 @@ impl ShardSocket {
         &self.sender
     }
 
-    /// Sleeps until a datagram or a command comes, at most so long. True where there may be datagrams.
-    pub(super) fn wait(&mut self, at_most: Option<Duration>) -> io::Result<bool> {
+    /// Sleeps until a datagram or a command comes, at most so long.
+    pub(super) fn wait(&mut self, at_most: Option<Duration>) -> io::Result<()> {
         match self.poll.poll(&mut self.events, at_most) {
-            Ok(()) => Ok(self.events.iter().any(|event| event.token() == SOCKET)),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(false),
-            Err(error) => Err(error),
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
+            _ => Ok(()),
         }
     }
 

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::clock;
 use super::egress::{Outlet, Slab};
-use super::load::Load;
+use super::load::{FULL, Load, Overload};
 use super::metrics::{Figure, ShardMetrics};
 use super::room::{DataBudget, Member, Room, Waiting};
 use super::rooms::Rooms;
@@ -83,6 +83,7 @@ pub(super) struct Shard {
     /// Video waits for more until then.
     pub(super) hold_until: Option<Instant>,
     pub(super) load: Load,
+    overload: Overload,
     /// What leaves is written and sealed here.
     pub(super) slab: Slab,
     pub(super) scratch: Vec<u8>,
@@ -136,7 +137,8 @@ pub(super) fn run(start: ShardStart, mut socket: ShardSocket, commands: &Receive
         now = clock::now();
         shard.load.note(paused.saturating_duration_since(begun), now.saturating_duration_since(paused));
         match waited {
-            Ok(woken) => readable |= woken,
+            // Whatever woke it: a look at the socket costs less than a datagram that waits for the next.
+            Ok(()) => readable = true,
             Err(error) => {
                 tracing::error!(%error, "a shard cannot wait for its socket and stops");
                 break false;
@@ -154,7 +156,7 @@ enum Turn {
 }
 
 impl Shard {
-    fn new(start: ShardStart) -> Self {
+    pub(super) fn new(start: ShardStart) -> Self {
         Self {
             identity: start.identity,
             announced: start.announced,
@@ -168,6 +170,7 @@ impl Shard {
             unsent: 0,
             hold_until: None,
             load: Load::default(),
+            overload: Overload::default(),
             slab: Slab::new(),
             scratch: Vec::new(),
             random: start.random,
@@ -200,7 +203,9 @@ impl Shard {
 
     fn open(&mut self, room: RoomKey, events: mpsc::Sender<MediaEvent>, waiting: Arc<Waiting>) {
         let config = ForwarderConfig { seed: (self.random)(), n_loudest: self.n_loudest };
-        self.rooms.insert(room, Room::new(room, RoomForwarder::new(config), events, waiting));
+        let mut forwarder = RoomForwarder::new(config);
+        forwarder.set_shed(self.overload.shed());
+        self.rooms.insert(room, Room::new(room, forwarder, events, waiting));
     }
 
     fn close(&mut self, now: Instant, sender: &dyn Outlet, key: RoomKey) {
@@ -298,7 +303,7 @@ impl Shard {
         }
     }
 
-    fn handle_timeouts(&mut self, now: Instant, sender: &dyn Outlet) {
+    pub(super) fn handle_timeouts(&mut self, now: Instant, sender: &dyn Outlet) {
         while let Some(timer) = self.timers.pop(now) {
             match timer {
                 Timer::Session(session) => self.handle_session_timeout(now, sender, session),
@@ -313,6 +318,7 @@ impl Shard {
                 Timer::Backlog(key) => self.catch_up(now, key),
                 Timer::Offer(room, participant) => self.offer_subscriber(now, sender, room, participant),
                 Timer::Metrics => {
+                    self.judge_load(now);
                     self.write_figures();
                     self.timers.set(Timer::Metrics, Some(now + METRICS_INTERVAL));
                 }
@@ -328,6 +334,14 @@ impl Shard {
         }
         if !std::mem::replace(&mut room.loaded, true) {
             self.loaded.push(place);
+        }
+    }
+
+    /// Leaves out pictures where there is too much to do, and takes them up again where there is not.
+    fn judge_load(&mut self, now: Instant) {
+        if let Some(shed) = self.overload.judge(now, self.load.long()) {
+            tracing::warn!(load = self.load.long(), ?shed, "a shard changes what it leaves out");
+            self.rooms.values_mut().for_each(|room| room.forwarder.set_shed(shed));
         }
     }
 
@@ -367,6 +381,7 @@ impl Shard {
             (Figure::SlotsRefused, counters.slots_refused),
             (Figure::PacketsLate, counters.late),
             (Figure::Load, (self.load.long() * 1_000.0) as u64),
+            (Figure::Full, u64::from(self.load.long() > FULL || self.overload.is_shedding())),
         ];
         for (figure, value) in figures {
             self.metrics.set(figure, value);

@@ -37,6 +37,8 @@ pub(super) enum JoinError {
     Room(#[from] RoomError),
     #[error("the relay has its full number of rooms ({0}); try again later or raise `limits.rooms`")]
     Rooms(usize),
+    #[error("the relay has as much to do as it can; try again in a few seconds, or another relay")]
+    Overloaded,
     #[error("the relay is shutting down; connect again in a moment")]
     Closing,
     #[error("the relay could not do it; connect again, and look at its log if that does not help")]
@@ -51,6 +53,7 @@ impl JoinError {
             Self::Token(error) => error.code(),
             Self::Room(error) => error.code(),
             Self::Rooms(_) => ErrorCode::Limit,
+            Self::Overloaded => ErrorCode::Overloaded,
             Self::Closing => ErrorCode::Shutdown,
             Self::Ours => ErrorCode::Ours,
         }
@@ -59,6 +62,7 @@ impl JoinError {
     /// The last word to a client that is not let in. What may be different in a moment says when to come back.
     pub(super) fn goodbye(&self) -> proto::Goodbye {
         let retry_after_ms = match self {
+            Self::Overloaded => 5000,
             Self::Closing | Self::Ours => 1000,
             _ => 0,
         };

@@ -21,10 +21,14 @@ use crate::metrics::Metrics;
 /// Frames that may wait for a room, of all its connections together. Their tasks wait with reading when it is full.
 const ROOM_QUEUE: usize = 1024;
 
+/// How often a relay that drains looks whether it is done.
+const DRAIN_LOOK: Duration = Duration::from_millis(100);
+
 /// Connections that are open when the relay stops have this long to close; those of clients that do not read need all of it.
 const CLOSING: Duration = Duration::from_secs(4);
 
 struct OpenRoom {
+    key: RoomKey,
     inputs: mpsc::Sender<RoomInput>,
     task: JoinHandle<()>,
 }
@@ -40,6 +44,8 @@ pub(crate) struct Hub {
     rooms: Mutex<BTreeMap<String, OpenRoom>>,
     next_key: AtomicU64,
     closing: AtomicBool,
+    /// No more rooms: those that are open come to their end.
+    draining: AtomicBool,
     connections: watch::Sender<usize>,
 }
 
@@ -71,6 +77,7 @@ impl Hub {
             rooms: Mutex::default(),
             next_key: AtomicU64::new(1),
             closing: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
             connections: watch::Sender::new(0),
         })
     }
@@ -83,7 +90,14 @@ impl Hub {
             return Err(JoinError::Closing);
         }
         if let Some(room) = rooms.get(name).filter(|room| !room.inputs.is_closed()) {
-            return Ok(room.inputs.clone());
+            let full = self.media.is_full(Some(room.key));
+            return if full { Err(JoinError::Overloaded) } else { Ok(room.inputs.clone()) };
+        }
+        if self.draining.load(Ordering::Acquire) {
+            return Err(JoinError::Closing);
+        }
+        if self.media.is_full(None) {
+            return Err(JoinError::Overloaded);
         }
         if rooms.len() >= self.max_rooms {
             return Err(JoinError::Rooms(self.max_rooms));
@@ -92,7 +106,7 @@ impl Hub {
         let config = RoomConfig { name: name.to_owned(), ..self.template.clone() };
         let (inputs, received) = mpsc::channel(ROOM_QUEUE);
         let task = tokio::spawn(RoomTask::new(self.clone(), key, config).run(received));
-        rooms.insert(name.to_owned(), OpenRoom { inputs: inputs.clone(), task });
+        rooms.insert(name.to_owned(), OpenRoom { key, inputs: inputs.clone(), task });
         Ok(inputs)
     }
 
@@ -115,6 +129,23 @@ impl Hub {
         self.connections.send_modify(|open| *open += 1);
         self.metrics.connections.add(1);
         CountedConnection(self.clone())
+    }
+
+    /// Opens no more rooms, and waits until those that are open have ended, at most so long.
+    pub(crate) async fn drain(&self, at_most: Duration) {
+        self.draining.store(true, Ordering::Release);
+        let mut look = tokio::time::interval(DRAIN_LOOK);
+        let ended = async {
+            while !self.lock().is_empty() {
+                look.tick().await;
+            }
+        };
+        let _ = timeout(at_most, ended).await;
+    }
+
+    /// No more rooms are opened.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
     }
 
     /// Ends every session with the same words, and waits a moment until they are said and connections have closed.

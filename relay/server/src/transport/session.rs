@@ -151,6 +151,22 @@ impl TransportSession {
         }
     }
 
+    /// A session that is connected with a peer already, with keys that are given: for measurements without a handshake. `None` where
+    /// they do not fit the profile.
+    pub(crate) fn keyed(
+        config: SessionConfig,
+        now: Instant,
+        peer: SocketAddr,
+        profile: SrtpProfile,
+        material: &[u8],
+    ) -> Option<Self> {
+        let mut session = Self::new(config);
+        session.cipher = Some(MediaCipher::new(profile, material, &rtc_crypto::providers::RingProvider::new())?);
+        session.profile = Some(profile);
+        session.ice.admit(now, peer);
+        Some(session)
+    }
+
     /// Our ICE credentials, for the next description.
     #[must_use]
     pub fn credentials(&self) -> &IceCredentials {
