@@ -12,6 +12,9 @@ use crate::leg::LegParameters;
 /// at its longest.
 pub(crate) const MAX_HEADER: usize = 12 + 4 + (2 + 1) + (2 + 2) + (2 + 13) + (2 + 16) + 3;
 
+/// Bit of the first byte (RFC 3550 section 5.1).
+const PADDED: u8 = 0x20;
+
 /// Bytes of the fixed header (RFC 3550 section 5.1).
 const FIXED: usize = 12;
 
@@ -34,6 +37,8 @@ pub(crate) struct Fields {
     pub(crate) sequence: SeqNo,
     pub(crate) timestamp: u32,
     pub(crate) marker: bool,
+    /// Padding follows the payload.
+    pub(crate) padded: bool,
     pub(crate) level: Option<AudioLevel>,
     pub(crate) transport_cc: u16,
     pub(crate) origin: Option<Origin>,
@@ -88,6 +93,9 @@ impl Template {
         let len = usize::from(self.len);
         let out = out.get_mut(..len).filter(|_| len >= FIXED)?;
         out.copy_from_slice(self.bytes.get(..len)?);
+        if let Some(first) = out.first_mut().filter(|_| fields.padded) {
+            *first |= PADDED;
+        }
         put(out, 1, [(fields.payload_type & 0x7f) | if fields.marker { 0x80 } else { 0 }]);
         put(out, 2, fields.sequence.0.to_be_bytes());
         put(out, 4, fields.timestamp.to_be_bytes());
@@ -166,6 +174,7 @@ mod tests {
                 sequence: SeqNo(sequence),
                 timestamp,
                 marker,
+                padded: false,
                 level: level.map(|level| AudioLevel { level: level & 0x7f, voice: level & 0x80 != 0 }),
                 transport_cc,
                 origin: stamped.then_some(origin),

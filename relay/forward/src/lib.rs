@@ -44,7 +44,7 @@ pub use keyframe::KEYFRAME_INTERVAL;
 pub use leg::{Binding, LegParameters, PayloadTypes};
 pub use patience::offer_again;
 pub use publisher::MAX_STREAMS;
-pub use select::Shed;
 pub use rate::{DEFAULT_DOWNLINK, FixedRate};
+pub use select::Shed;
 pub use speaker::{N_LOUDEST, SPEAKER_INTERVAL};
 pub use subscriber::{MAX_SLOTS, MAX_SSRCS, SlotInfo};

@@ -20,6 +20,12 @@ pub const MAX_SLOTS: usize = 128;
 /// transport never has more than these.
 pub const MAX_SSRCS: usize = 6 * MAX_SLOTS;
 
+/// Bytes a packet is padded by at most to be as long as its neighbour: a hundredth of its size, for half the system calls.
+const MAX_LEVELLED: u16 = 8;
+
+/// Packets behind one that are looked at for their sizes: those of most frames.
+const LOOK_AHEAD: usize = 16;
+
 /// Packets remembered per video slot to answer for: a second of 5 Mbit/s. A power of two.
 const SENT: usize = 512;
 
@@ -66,12 +72,16 @@ pub(crate) struct Job {
     pub(crate) encoding: EncodingId,
     /// An empty packet in the place of one that was left out.
     pub(crate) filled: bool,
+    /// Bytes of its payload.
+    pub(crate) len: u16,
 }
 
 /// What waits to be written for a subscriber, of one kind of media.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     jobs: VecDeque<Job>,
+    /// The size the last packet of the present fetch was brought to, and its slot.
+    level: Option<(u16, u16)>,
     /// The room knows that something waits here.
     pub(crate) listed: bool,
     /// Packets for which too many others waited, not counted yet.
@@ -358,8 +368,23 @@ impl Queue {
         true
     }
 
-    pub(crate) fn pop(&mut self) -> Option<Job> {
-        self.jobs.pop_front()
+    /// The next packet, and the size its payload is brought to by padding: that of a neighbour on its slot which is a few bytes longer. Encoders'
+    /// packetisers cut a frame into packets that differ by a byte, and only packets of one size leave in one call.
+    pub(crate) fn pop(&mut self) -> Option<(Job, usize)> {
+        let Some(job) = self.jobs.pop_front() else {
+            self.level = None;
+            return None;
+        };
+        let near = |len: u16| (job.len..=job.len.saturating_add(MAX_LEVELLED)).contains(&len);
+        let alike = |next: &&Job| next.slot == job.slot && next.repeats.is_none() && !next.filled;
+        // The last of a run may be shorter than the others.
+        let before =
+            self.level.filter(|(slot, len)| *slot == job.slot && near(*len) && !self.jobs.is_empty()).map(|(_, len)| len);
+        let behind = self.jobs.iter().take(LOOK_AHEAD).take_while(alike).map(|next| next.len).filter(|len| near(*len)).max();
+        let levels = job.repeats.is_none() && !job.filled && job.len > 0;
+        let len = before.max(behind).filter(|_| levels).unwrap_or(job.len);
+        self.level = levels.then_some((job.slot, len));
+        Some((job, usize::from(len)))
     }
 
     pub(crate) fn is_empty(&self) -> bool {

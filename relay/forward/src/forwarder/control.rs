@@ -169,6 +169,7 @@ impl RoomForwarder {
                 repeats: Some(number.0),
                 encoding,
                 filled: false,
+                len: size as u16,
             };
             let queue = subscriber.queue(TrackKind::Video);
             if queue.push(number) && queue.list() {

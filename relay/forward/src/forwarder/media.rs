@@ -27,6 +27,8 @@ struct Passing {
     kind: TrackKind,
     encoding: EncodingId,
     packet: Packet,
+    /// Bytes of its payload.
+    len: u16,
     facts: Facts,
     active: Active,
     /// It carries media that may be played.
@@ -76,14 +78,14 @@ impl RoomForwarder {
         let to = self.participants.key_at(leg.0 as usize)?;
         let participant = self.participants.at_mut(leg.0 as usize)?;
         self.counters.late += std::mem::take(&mut participant.subscriber.queue(kind).refused);
-        while let Some(job) = participant.subscriber.queue(kind).pop() {
+        while let Some((job, level)) = participant.subscriber.queue(kind).pop() {
             let held = self.tracks.at(job.track).and_then(|track| track.encoding(job.encoding)?.cache.find(job.seq));
             let Some((packet, payload)) = held else {
                 self.counters.late += 1;
                 continue;
             };
             let payload = if job.filled { &[] } else { payload };
-            if let Some((ssrc, header_len, len)) = write(now, participant, &job, packet, payload, out) {
+            if let Some((ssrc, header_len, len)) = write(now, participant, &job, packet, (payload, level), out) {
                 self.counters.packets_out += 1;
                 self.counters.bytes_out += len as u64;
                 self.counters.retransmissions += u64::from(job.repeats.is_some());
@@ -141,6 +143,7 @@ impl RoomForwarder {
             kind,
             encoding,
             packet,
+            len: payload.len() as u16,
             facts,
             active: track.active(now, self.shed),
             playable,
@@ -231,7 +234,7 @@ fn pass(passing: &Passing, track: &Track, participant: &mut Participant, out: &m
             Verdict::Ignore { wants_keyframe } => return Passed { wants_keyframe, unlisted: false },
             Verdict::Switch { from } => {
                 switch(track, slot, from, passing);
-                number(passing, index, slot, queue, &passing.packet, true);
+                number(passing, index, slot, queue, (&passing.packet, passing.len), true);
                 catch_up(passing, track, out, |packet, forwarded| number(passing, index, slot, queue, packet, forwarded));
                 return Passed { wants_keyframe: false, unlisted: queue.list() };
             }
@@ -239,7 +242,7 @@ fn pass(passing: &Passing, track: &Track, participant: &mut Participant, out: &m
     };
     // What is not of the encoding a decoder gets has no place among numbers that it orders frames by.
     if audio || merges || out.selector.current() == Some(passing.encoding) {
-        number(passing, index, slot, queue, &passing.packet, forwarded);
+        number(passing, index, slot, queue, (&passing.packet, passing.len), forwarded);
     }
     Passed { wants_keyframe: false, unlisted: queue.list() }
 }
@@ -257,16 +260,16 @@ fn switch(track: &Track, slot: &mut Slot, from: Option<EncodingId>, passing: &Pa
 }
 
 /// A keyframe's first packet that came late (a retransmission) is followed by what came before it.
-fn catch_up(passing: &Passing, track: &Track, out: &mut Out, mut send: impl FnMut(&Packet, bool)) {
+fn catch_up(passing: &Passing, track: &Track, out: &mut Out, mut send: impl FnMut((&Packet, u16), bool)) {
     let Some(state) = track.encoding(passing.encoding) else { return };
     for (packet, payload) in state.cache.after(passing.now, passing.packet.seq) {
         let verdict = out.selector.select(track.facts(passing.encoding, packet, payload), &passing.active);
-        send(packet, verdict == Verdict::Forward);
+        send((packet, payload.len() as u16), verdict == Verdict::Forward);
     }
 }
 
 /// Gives a packet its number and time on a slot, and queues it.
-fn number(passing: &Passing, index: usize, slot: &mut Slot, queue: &mut Queue, packet: &Packet, forwarded: bool) {
+fn number(passing: &Passing, index: usize, slot: &mut Slot, queue: &mut Queue, (packet, len): (&Packet, u16), forwarded: bool) {
     let (number, filled) = match slot.sequencer.number(packet.seq, forwarded) {
         Numbered::Send(number) => (number, false),
         Numbered::Fill(number) => (number, true),
@@ -285,6 +288,7 @@ fn number(passing: &Passing, index: usize, slot: &mut Slot, queue: &mut Queue, p
         repeats: None,
         encoding: passing.encoding,
         filled,
+        len,
     });
 }
 
@@ -294,7 +298,7 @@ fn write(
     participant: &mut Participant,
     job: &Job,
     packet: &Packet,
-    payload: &[u8],
+    (payload, level): (&[u8], usize),
     out: &mut [u8],
 ) -> Option<(Ssrc, usize, usize)> {
     let subscriber = &mut participant.subscriber;
@@ -307,18 +311,20 @@ fn write(
         None => (slot.ssrc, leg.payload_types.of(slot.kind)?),
         Some(_) => (slot.rtx_ssrc?, leg.payload_types.video_rtx?),
     };
-    let level = packet.level.filter(|_| !job.filled);
-    let layout = Layout { mid: slot.mid, level: level.is_some(), origin: slot.merged && packet.origin.is_some() };
+    let voice = packet.level.filter(|_| !job.filled);
+    let layout = Layout { mid: slot.mid, level: voice.is_some(), origin: slot.merged && packet.origin.is_some() };
     if slot.template.as_ref().is_none_or(|template| !template.is_for(&layout)) {
         slot.template = Some(Template::new(leg, layout));
     }
+    let padding = level.saturating_sub(payload.len());
     let fields = Fields {
         ssrc,
         payload_type,
         sequence: job.number.wire(),
         timestamp: job.timestamp,
         marker: packet.marker && !job.filled,
-        level,
+        padded: padding > 0,
+        level: voice,
         transport_cc,
         origin: packet.origin,
     };
@@ -326,9 +332,14 @@ fn write(
     let repeated = job.repeats.map(u16::to_be_bytes);
     let repeated = repeated.as_ref().map_or(&[][..], |bytes| &bytes[..]);
     let begin = header_len + repeated.len();
-    let len = begin + payload.len();
+    let end = begin + payload.len();
+    let len = end + padding;
     out.get_mut(header_len..begin)?.copy_from_slice(repeated);
-    out.get_mut(begin..len)?.copy_from_slice(payload);
+    out.get_mut(begin..end)?.copy_from_slice(payload);
+    if let Some((count, zeros)) = out.get_mut(end..len)?.split_last_mut() {
+        zeros.fill(0);
+        *count = padding as u8;
+    }
     if job.repeats.is_none() {
         slot.packets = slot.packets.wrapping_add(1);
         slot.octets = slot.octets.wrapping_add(payload.len() as u32);

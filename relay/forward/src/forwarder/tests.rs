@@ -142,7 +142,7 @@ impl Room {
                     assert_eq!(self.forwarder.leg_index(transmit.to), Some(leg));
                     assert_eq!(transmit.index.wire(), packet.header.sequence);
                     assert_eq!(transmit.ssrc, packet.header.ssrc);
-                    assert_eq!(transmit.len - transmit.header_len, packet.payload.len());
+                    assert_eq!(transmit.len - transmit.header_len, packet.payload.len() + usize::from(packet.padding));
                     all.push((transmit.to, transmit.index, packet));
                 }
             }
@@ -228,6 +228,30 @@ fn a_packet_goes_on_with_the_numbers_of_its_subscribers_leg() {
     assert_eq!(web.header.ssrc, slot.ssrc);
     assert_eq!((sdk.header.extensions.transport_cc, web.header.extensions.transport_cc), (Some(0), Some(0)));
     assert_ne!(sdk.header.ssrc, Ssrc(100));
+}
+
+#[test]
+fn packets_of_a_frame_that_differ_by_a_few_bytes_leave_as_long_as_each_other() {
+    let sizes = |room: &mut Room, lens: &[usize]| {
+        for &len in lens {
+            let sequence = room.next(Ssrc(100));
+            let number = u32::from(sequence.0.wrapping_sub(64_999));
+            room.rtp(ALICE, camera_header(sequence, frame(0, number, number <= 2)), &vec![7; len]).unwrap();
+        }
+        let sent = room.to(BOB);
+        assert!(
+            sent.iter()
+                .zip(lens)
+                .all(|((_, packet), &len)| packet.payload.len() == len && packet.payload.iter().all(|&byte| byte == 7))
+        );
+        sent.iter().map(|(_, packet)| packet.payload.len() + usize::from(packet.padding)).collect::<Vec<_>>()
+    };
+    let mut room = Room::new();
+    assert_eq!(sizes(&mut room, &[900, 900, 901, 901]), [901, 901, 901, 901]);
+    assert_eq!(sizes(&mut room, &[901, 900, 900, 900]), [901, 901, 901, 900]);
+    // What is much shorter is left alone, and so is what leaves by itself.
+    assert_eq!(sizes(&mut room, &[900, 500, 900]), [900, 500, 900]);
+    assert_eq!(sizes(&mut room, &[899]), [899]);
 }
 
 #[test]
@@ -754,6 +778,97 @@ proptest! {
             let holes = numbers[numbers.len() - 1] - numbers[0] + 1 - count as u64;
             prop_assert!(holes <= if to == BOB { 0 } else { losses }, "{} holes, {} losses", holes, losses);
         }
+    }
+}
+
+/// What somebody with valid keys and ill will may send.
+#[derive(Clone, Debug)]
+enum Hostile {
+    /// Anything that looks like RTP, on a stream of the given number.
+    Rtp { ssrc: u32, payload_type: u8, rest: Vec<u8> },
+    /// A well-formed packet that claims a track.
+    Claim { ssrc: u32, source: u16, packet: u32, rtx: bool },
+    /// Asks for packets of any stream, sent or not.
+    Nack { media: u32, lost: Vec<u16> },
+    /// Asks for keyframes.
+    Pli { media: u32 },
+    /// A sender report of any stream.
+    Report { ssrc: u32, ntp: u64, rtp_timestamp: u32 },
+}
+
+fn hostile() -> impl Strategy<Value = Hostile> {
+    let payload_type = prop_oneof![Just(102u8), Just(103), Just(111), any::<u8>()];
+    prop_oneof![
+        (any::<u32>(), payload_type, proptest::collection::vec(any::<u8>(), 0..120))
+            .prop_map(|(ssrc, payload_type, rest)| Hostile::Rtp { ssrc, payload_type, rest }),
+        (any::<u32>(), prop_oneof![Just(10u16), Just(20), any::<u16>()], any::<u32>(), any::<bool>())
+            .prop_map(|(ssrc, source, packet, rtx)| Hostile::Claim { ssrc, source, packet, rtx }),
+        (any::<u32>(), proptest::collection::vec(any::<u16>(), 0..300)).prop_map(|(media, lost)| Hostile::Nack { media, lost }),
+        any::<u32>().prop_map(|media| Hostile::Pli { media }),
+        any::<(u32, u64, u32)>().prop_map(|(ssrc, ntp, rtp_timestamp)| Hostile::Report { ssrc, ntp, rtp_timestamp }),
+    ]
+}
+
+impl Room {
+    /// Bob, who has a track of his own, does what he should not.
+    fn suffer(&mut self, hostile: Hostile) {
+        let now = self.now;
+        let own: Vec<_> = self.forwarder.slots(BOB).iter().map(|slot| slot.ssrc).collect();
+        // Every other request names a stream that Bob really gets.
+        let known = |media: u32| own.get(media as usize % (2 * own.len().max(1))).copied().unwrap_or(Ssrc(media));
+        let rtcp = |room: &mut Self, direction, packet| room.forwarder.handle_rtcp(now, BOB, direction, &[packet]);
+        match hostile {
+            Hostile::Rtp { ssrc, payload_type, rest } => {
+                let mut packet = vec![0x90, payload_type, 0, 1, 0, 0, 0, 2];
+                packet.extend(ssrc.to_be_bytes());
+                packet.extend(rest);
+                let _ = self.forwarder.handle_rtp(now, BOB, &packet);
+            }
+            Hostile::Claim { ssrc, source, packet, rtx } => {
+                let mut header = camera_header(SeqNo(packet as u16), frame(0, 1, true));
+                if let Some(origin) = &mut header.extensions.origin {
+                    (origin.source, origin.packet) = (TrackId(source), packet);
+                }
+                let payload_type = if rtx { 103 } else { 102 };
+                let _ = self.rtp(BOB, RtpHeader { ssrc: Ssrc(ssrc), payload_type, ..header }, &packet.to_be_bytes());
+            }
+            Hostile::Nack { media, lost } => {
+                let lost = lost.into_iter().map(SeqNo).collect();
+                rtcp(self, Direction::Subscribe, RtcpPacket::Nack { sender: Ssrc(1), media: known(media), lost });
+            }
+            Hostile::Pli { media } => {
+                rtcp(self, Direction::Subscribe, RtcpPacket::Pli { sender: Ssrc(1), media: known(media) })
+            }
+            Hostile::Report { ssrc, ntp, rtp_timestamp } => {
+                let (ssrc, ntp) = (Ssrc(ssrc), NtpTime(ntp));
+                let report = SenderReport { ssrc, ntp, rtp_timestamp, packets: 1, octets: 1, reports: Vec::new() };
+                rtcp(self, Direction::Publish, RtcpPacket::SenderReport(report));
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever one participant sends: it is counted, what it makes the room hold is bounded, its own retransmissions stay within its rate, and
+    /// others get all they got before.
+    #[test]
+    fn whatever_one_sends_the_others_get_what_they_should(steps in proptest::collection::vec(hostile(), 1..150)) {
+        let mut room = Room::new();
+        room.forwarder.add_track(TrackId(20), BOB, TrackKind::Video, 3, false).unwrap();
+        room.accept_sections();
+        for (number, step) in (1..).zip(steps) {
+            room.suffer(step);
+            room.camera(frame(0, number, number == 1)).unwrap();
+            let camera = |slot: &SlotInfo| slot.track == Some(CAMERA);
+            let ssrc = room.forwarder.slots(WEB).iter().find(|slot| camera(slot)).unwrap().ssrc;
+            let web = room.to(WEB);
+            prop_assert_eq!(web.iter().filter(|(_, packet)| packet.header.ssrc == ssrc).count(), 1);
+            room.pass(5);
+        }
+        let bob = room.forwarder.participants.get(BOB).unwrap();
+        prop_assert!(bob.publisher.streams().count() <= crate::publisher::MAX_STREAMS);
     }
 }
 
