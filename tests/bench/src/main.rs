@@ -3,11 +3,14 @@
 mod attack;
 mod bwe;
 mod call;
+mod cpu;
 mod floor;
 mod forward;
+mod forward_mem;
 mod measure;
 mod memory;
 mod rooms;
+mod saturate;
 mod soak;
 
 use std::process::ExitCode;
@@ -27,6 +30,10 @@ enum Bench {
     Bwe(bwe::Arguments),
     /// What forwarding costs the relay, beside its floor.
     Forward(forward::Arguments),
+    /// The relay's way of a packet in memory, without system calls.
+    ForwardMem(forward_mem::Arguments),
+    /// A shard that always has full batches, and sockets that nobody reads.
+    Saturate(saturate::Arguments),
     /// Few rooms and many.
     Rooms(rooms::Arguments),
     /// Resident bytes of many legs.
@@ -44,6 +51,8 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().bench {
         Bench::Bwe(arguments) => bwe::run(&arguments),
         Bench::Forward(arguments) => forward::run(&arguments),
+        Bench::ForwardMem(arguments) => forward_mem::run(&arguments),
+        Bench::Saturate(arguments) => saturate::run(&arguments),
         Bench::Rooms(arguments) => rooms::run(&arguments),
         Bench::Memory(arguments) => memory::run(&arguments),
         Bench::Attack(arguments) => attack::run(&arguments),

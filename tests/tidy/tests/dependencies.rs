@@ -19,7 +19,7 @@ const MAY_LINK: &[(&str, &[&str])] = &[
     ("segue-ffi", &["segue", "segue-wire"]),
     ("segue-bindgen", &[]),
     ("segue-examples", &["segue", "segue-codec", "segue-relay"]),
-    ("segue-bench", &["segue-model", "segue-media", "segue-srtp", "segue-session"]),
+    ("segue-bench", &["segue-model", "segue-media", "segue-srtp", "segue-session", "segue-forward", "segue-relay"]),
     ("segue-e2e", &["segue", "segue-model", "segue-wire", "segue-codec", "segue-relay"]),
     ("segue-sim", &["segue-model", "segue-wire", "segue-media", "segue-session", "segue-forward"]),
     ("segue-tidy", &[]),
