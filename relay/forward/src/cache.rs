@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use segue_media::packet::{AudioLevel, Origin};
+use segue_media::packet::{AudioLevel, ORIGIN_LEN, Origin};
 use segue_model::TrackKind;
 
 /// How long a packet can be asked for: a playout buffer waits no longer for it.
@@ -36,6 +36,8 @@ pub(crate) struct Packet {
     /// Extended hop sequence number on the publisher's leg.
     pub(crate) seq: u64,
     pub(crate) origin: Option<Origin>,
+    /// Its origin as it is written, where it has one.
+    pub(crate) stamp: [u8; ORIGIN_LEN],
     pub(crate) timestamp: u32,
     pub(crate) marker: bool,
     pub(crate) level: Option<AudioLevel>,
@@ -267,7 +269,7 @@ mod tests {
     use super::*;
 
     fn insert(cache: &mut PacketCache, at: Instant, seq: u64, size: usize) -> bool {
-        let packet = Packet { seq, origin: None, timestamp: 0, marker: false, level: None };
+        let packet = Packet { seq, origin: None, stamp: [0; ORIGIN_LEN], timestamp: 0, marker: false, level: None };
         cache.insert(at, packet, &vec![seq as u8; size], true)
     }
 

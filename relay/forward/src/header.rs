@@ -41,7 +41,8 @@ pub(crate) struct Fields {
     pub(crate) padded: bool,
     pub(crate) level: Option<AudioLevel>,
     pub(crate) transport_cc: u16,
-    pub(crate) origin: Option<Origin>,
+    /// As it is written.
+    pub(crate) origin: Option<[u8; ORIGIN_LEN]>,
 }
 
 /// A written header with the places of what changes; zero: not there.
@@ -107,7 +108,7 @@ impl Template {
             put(out, usize::from(self.transport_cc_at), fields.transport_cc.to_be_bytes());
         }
         if let Some(origin) = fields.origin.filter(|_| self.origin_at != 0) {
-            put(out, usize::from(self.origin_at), origin.to_bytes());
+            put(out, usize::from(self.origin_at), origin);
         }
         Some(len)
     }
@@ -177,11 +178,11 @@ mod tests {
                 padded: false,
                 level: level.map(|level| AudioLevel { level: level & 0x7f, voice: level & 0x80 != 0 }),
                 transport_cc,
-                origin: stamped.then_some(origin),
+                origin: stamped.then(|| origin.to_bytes()),
             };
             let mut expected = Vec::new();
             let extensions =
-                Extensions { audio_level: fields.level, transport_cc: Some(transport_cc), mid, origin: fields.origin, ..Extensions::default() };
+                Extensions { audio_level: fields.level, transport_cc: Some(transport_cc), mid, origin: stamped.then_some(origin), ..Extensions::default() };
             let &Fields { marker, payload_type, sequence, timestamp, ssrc, .. } = &fields;
             RtpHeader { marker, payload_type, sequence, timestamp, ssrc, extensions }.write(&leg.extensions, false, &mut expected);
             prop_assert!(expected.len() <= MAX_HEADER);

@@ -318,6 +318,7 @@ impl Stream {
         let packet = Packet {
             seq: self.base + seq,
             origin: parsed.origin,
+            stamp: parsed.origin.map(|origin| origin.to_bytes()).unwrap_or_default(),
             timestamp: parsed.view.timestamp(),
             marker: parsed.view.marker(),
             level,

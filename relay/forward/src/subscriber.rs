@@ -82,6 +82,8 @@ pub(crate) struct Queue {
     jobs: VecDeque<Job>,
     /// The size the last packet of the present fetch was brought to, and its slot.
     level: Option<(u16, u16)>,
+    /// Something that waits differs in size from what came before it: only then are sizes looked at.
+    uneven: bool,
     /// The room knows that something waits here.
     pub(crate) listed: bool,
     /// Packets for which too many others waited, not counted yet.
@@ -364,6 +366,7 @@ impl Queue {
             self.refused += 1;
             return false;
         }
+        self.uneven |= self.jobs.back().is_some_and(|last| last.len != job.len);
         self.jobs.push_back(job);
         true
     }
@@ -372,9 +375,12 @@ impl Queue {
     /// packetisers cut a frame into packets that differ by a byte, and only packets of one size leave in one call.
     pub(crate) fn pop(&mut self) -> Option<(Job, usize)> {
         let Some(job) = self.jobs.pop_front() else {
-            self.level = None;
+            (self.level, self.uneven) = (None, false);
             return None;
         };
+        if !self.uneven {
+            return Some((job, usize::from(job.len)));
+        }
         let near = |len: u16| (job.len..=job.len.saturating_add(MAX_LEVELLED)).contains(&len);
         let alike = |next: &&Job| next.slot == job.slot && next.repeats.is_none() && !next.filled;
         // The last of a run may be shorter than the others.

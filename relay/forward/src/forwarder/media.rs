@@ -326,7 +326,7 @@ fn write(
         padded: padding > 0,
         level: voice,
         transport_cc,
-        origin: packet.origin,
+        origin: packet.origin.map(|_| packet.stamp),
     };
     let header_len = slot.template.as_ref()?.write(&fields, out)?;
     let repeated = job.repeats.map(u16::to_be_bytes);
