@@ -22,6 +22,7 @@ mod forwarder;
 mod header;
 mod keyframe;
 mod leg;
+mod load;
 mod patience;
 mod publisher;
 mod rate;
@@ -42,6 +43,7 @@ pub use forwarder::{
 };
 pub use keyframe::KEYFRAME_INTERVAL;
 pub use leg::{Binding, LegParameters, PayloadTypes};
+pub use load::{FULL, Load, Overload};
 pub use patience::offer_again;
 pub use publisher::MAX_STREAMS;
 pub use rate::{DEFAULT_DOWNLINK, FixedRate};

@@ -10,7 +10,7 @@ use segue_tidy::{assert_only_known, sources, without_tests};
 const SHELLS: [&str; 3] = ["core/client/src/", "relay/server/src/shard/", "relay/server/src/signalling/"];
 
 /// Spans of time in shells.
-const SPANS: [&str; 31] = [
+const SPANS: [&str; 29] = [
     // How the system is asked: deadlines of sockets and threads.
     "core/client/src/driver/mod.rs: LEAVE_TIME",
     "core/client/src/driver/mod.rs: MAX_SLEEP",
@@ -24,10 +24,10 @@ const SPANS: [&str; 31] = [
     "relay/server/src/signalling/connection.rs: SILENCE",
     "relay/server/src/signalling/connection.rs: WRITE_DEADLINE",
     "relay/server/src/signalling/hub.rs: CLOSING",
+    "relay/server/src/signalling/hub.rs: DRAIN_LOOK",
     "relay/server/src/signalling/room_task.rs: EMPTY_FOR",
     "relay/server/src/signalling/visit.rs: ANSWER_DEADLINE",
-    // How a thread's loop sees time and gathers its system calls: it bears on the cost of a packet, and on no choice between packets.
-    "relay/server/src/shard/flow.rs: HOLD",
+    // The grain of a timer wheel.
     "relay/server/src/shard/timers.rs: TICK",
     // How often something is measured or published.
     "core/client/src/driver/media.rs: PULL_INTERVAL",
@@ -35,8 +35,6 @@ const SPANS: [&str; 31] = [
     "core/client/src/driver/meter.rs: WINDOW",
     "core/client/src/driver/mod.rs: PATHS_INTERVAL",
     "core/client/src/driver/stats.rs: FRAME",
-    "relay/server/src/shard/load.rs: LONG",
-    "relay/server/src/shard/load.rs: SHORT",
     "relay/server/src/shard/worker.rs: BACKLOG_INTERVAL",
     "relay/server/src/shard/worker.rs: METRICS_INTERVAL",
     // What the WebRTC library is set to.

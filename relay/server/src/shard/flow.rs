@@ -1,7 +1,7 @@
 //! Datagrams in, datagrams out.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use segue_forward::{Direction, ForwardEvent, LegIndex, RtcpOut};
 use segue_media::heartbeat::{HeartbeatEvent, Heartbeats};
@@ -14,12 +14,6 @@ use super::session::SessionKey;
 use super::worker::{Shard, Timer};
 use crate::media_plane::{MediaEvent, RoomKey, TransportKind, TransportState};
 use crate::transport::{Inbound, RTCP_ROOM, Route, TransportEvent, answer_stun};
-
-/// Load from which video is held.
-const HOLD_LOAD: f64 = 0.5;
-
-/// How long video is held: runs grow while it waits, and a fan-out of a hundred takes as long anyway.
-const HOLD: Duration = Duration::from_micros(1_500);
 
 /// Bytes of media that may wait to be sent on, less than a cache holds: what is held must not be gone when its time comes.
 const MAX_UNSENT: usize = segue_forward::CACHE_BYTES / 3;
@@ -135,10 +129,8 @@ impl Shard {
 
     /// Whether video waits a little longer for more to leave with it: only where that saves work a shard is short of.
     fn holds(&mut self, now: Instant) -> bool {
-        if self.loaded.is_empty() || self.load.short() < HOLD_LOAD {
-            return false;
-        }
-        *self.hold_until.get_or_insert(now + HOLD) > now
+        let Some(hold) = self.load.hold().filter(|_| !self.loaded.is_empty()) else { return false };
+        *self.hold_until.get_or_insert(now + hold) > now
     }
 
     /// Sends all media that waits: audio of all rooms first.

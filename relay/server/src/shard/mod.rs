@@ -8,7 +8,6 @@ mod data;
 mod egress;
 mod flow;
 pub mod in_memory;
-mod load;
 mod metrics;
 mod negotiate;
 mod room;

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
-use segue_forward::{Counters, DropCounts, ForwarderConfig, RoomForwarder};
+use segue_forward::{Counters, DropCounts, FULL, ForwarderConfig, Load, Overload, RoomForwarder};
 use segue_model::ParticipantId;
 use segue_session::room::ForwardCommand;
 use tokio::sync::mpsc;
 
 use super::clock;
 use super::egress::{Outlet, Slab};
-use super::load::{FULL, Load, Overload};
 use super::metrics::{Figure, ShardMetrics};
 use super::room::{DataBudget, Member, Room, Waiting};
 use super::rooms::Rooms;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use segue_forward::Shed;
+use crate::select::Shed;
 
 /// What a shard reacts to at once follows its load within so long.
 const SHORT: Duration = Duration::from_millis(100);
@@ -10,8 +10,14 @@ const SHORT: Duration = Duration::from_millis(100);
 /// What it decides for longer, within so long.
 const LONG: Duration = Duration::from_secs(1);
 
+/// Load from which video is held.
+const HOLD_LOAD: f64 = 0.5;
+
+/// How long video is held: runs grow while it waits, and a fan-out of a hundred takes as long anyway.
+const HOLD: Duration = Duration::from_micros(1_500);
+
 /// Load from which a shard takes no more people: below it delays grow little, and what is there already needs room for its keyframes.
-pub(super) const FULL: f64 = 0.8;
+pub const FULL: f64 = 0.8;
 
 /// Load from which pictures are left out: hardly anything waits for nothing here, and queues grow.
 const TOO_MUCH: f64 = 0.9;
@@ -27,14 +33,14 @@ const LESS_AFTER: Duration = Duration::from_secs(5);
 
 /// What a shard leaves out.
 #[derive(Debug, Default)]
-pub(super) struct Overload {
+pub struct Overload {
     shed: Shed,
     changed_at: Option<Instant>,
 }
 
 impl Overload {
     /// Looks at the load; what is left out from now on, where that changes.
-    pub(super) fn judge(&mut self, now: Instant, load: f64) -> Option<Shed> {
+    pub fn judge(&mut self, now: Instant, load: f64) -> Option<Shed> {
         let since = |at: Instant| now.saturating_duration_since(at);
         let waited = |time: Duration| self.changed_at.is_none_or(|at| since(at) >= time);
         let shed = if load > TOO_MUCH && waited(MORE_AFTER) {
@@ -52,12 +58,14 @@ impl Overload {
     }
 
     /// Something is left out.
-    pub(super) fn is_shedding(&self) -> bool {
+    #[must_use]
+    pub fn is_shedding(&self) -> bool {
         self.shed != Shed::Nothing
     }
 
     /// What is left out.
-    pub(super) const fn shed(&self) -> Shed {
+    #[must_use]
+    pub const fn shed(&self) -> Shed {
         self.shed
     }
 }
@@ -80,14 +88,14 @@ const fn less(shed: Shed) -> Shed {
 
 /// The load of one shard, from 0 to 1.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Load {
+pub struct Load {
     short: f64,
     long: f64,
 }
 
 impl Load {
     /// The shard was busy, then waited.
-    pub(super) fn note(&mut self, busy: Duration, idle: Duration) {
+    pub fn note(&mut self, busy: Duration, idle: Duration) {
         let whole = (busy + idle).as_secs_f64();
         if whole <= 0.0 {
             return;
@@ -99,13 +107,21 @@ impl Load {
         follow(&mut self.long, LONG);
     }
 
+    /// How long video may wait for company on its way out; nothing where the shard has time for every packet.
+    #[must_use]
+    pub fn hold(&self) -> Option<Duration> {
+        (self.short >= HOLD_LOAD).then_some(HOLD)
+    }
+
     /// Over the last tenth of a second or so.
-    pub(super) const fn short(&self) -> f64 {
+    #[must_use]
+    pub const fn short(&self) -> f64 {
         self.short
     }
 
     /// Over the last second or so.
-    pub(super) const fn long(&self) -> f64 {
+    #[must_use]
+    pub const fn long(&self) -> f64 {
         self.long
     }
 }
@@ -116,7 +132,7 @@ mod tests {
 
     #[test]
     fn pictures_go_step_by_step_and_come_back_more_slowly() {
-        let start = super::super::clock::now();
+        let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut overload = Overload::default();
         assert_eq!(overload.judge(at(0), 0.85), None);
