@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use segue_media::layers::{
-    Dependencies, MappedPicture, TemplateStructure, Vp8Descriptor, Vp9Descriptor, describe, read_frame_number, rewrite,
+    Dependencies, MAX_SPATIAL, MAX_TEMPORAL, MappedPicture, TemplateStructure, Vp8Descriptor, Vp9Descriptor, describe, read_frame_number, rewrite,
     rewrite_frame_number,
 };
 use segue_media::red;
@@ -39,7 +39,7 @@ fuzz_target!(|data: &[u8]| {
         let again = Dependencies::parse(&changed, structure.as_deref()).expect("another number reads as well");
         assert_eq!(again.frame, 0xabcd);
         if let Some(new) = read.structure.take() {
-            assert!(new.templates.len() <= 64 && new.target_within(7, 7).is_some());
+            assert!(new.templates.len() <= 64 && new.target_within(MAX_SPATIAL, MAX_TEMPORAL).is_some());
             structure = Some(new);
         }
     }

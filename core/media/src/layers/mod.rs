@@ -15,8 +15,8 @@ use segue_model::VideoCodec;
 use crate::packet::PacketError;
 
 pub use descriptor::{
-    Dependencies, Dti, MAX_DECODE_TARGETS, MAX_DESCRIPTOR, MAX_TEMPLATES, Template, TemplateStructure, read_frame_number,
-    rewrite_frame_number,
+    Dependencies, Dti, MAX_DECODE_TARGETS, MAX_DESCRIPTOR, MAX_SPATIAL, MAX_TEMPLATES, MAX_TEMPORAL, Template,
+    TemplateStructure, read_frame_number, rewrite_frame_number,
 };
 pub use h264::begins_h264_keyframe;
 pub use numbering::{FrameNumbers, MappedPicture, Pictures};

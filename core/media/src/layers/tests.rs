@@ -140,6 +140,13 @@ fn what_a_frame_says_of_its_own_goes_before_its_template() {
 }
 
 #[test]
+fn layers_that_no_stream_can_have_are_refused() {
+    assert!(Dependencies::parse(&keyframe(4, 8, 0, 1), None).is_ok());
+    assert_eq!(Dependencies::parse(&keyframe(5, 1, 0, 1), None), Err(PacketError::Malformed));
+    assert_eq!(Dependencies::parse(&keyframe(1, 9, 0, 1), None), Err(PacketError::Malformed));
+}
+
+#[test]
 fn endless_templates_and_references_are_refused() {
     let mut out = vec![0x80, 0, 0, 0x80, 0, 0];
     out.resize(200, 0);

@@ -17,6 +17,12 @@ pub const MAX_DECODE_TARGETS: usize = 32;
 /// Templates of one structure: their ids have six bits (section A.4.2).
 pub const MAX_TEMPLATES: usize = 64;
 
+/// Highest temporal layer: `temporal_id` has three bits (AV1 section 5.3.3).
+pub const MAX_TEMPORAL: u8 = 7;
+
+/// Highest spatial layer: `spatial_id` has two bits (AV1 section 5.3.3).
+pub const MAX_SPATIAL: u8 = 3;
+
 /// Longest descriptor that is taken: what the two-byte form of RFC 8285 section 4.3 can carry.
 pub const MAX_DESCRIPTOR: usize = 255;
 

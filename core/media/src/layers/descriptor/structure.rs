@@ -3,7 +3,7 @@
 use crate::packet::PacketError;
 
 use super::super::bits::Bits;
-use super::{Dti, MAX_DECODE_TARGETS, MAX_REFERENCES, MAX_TEMPLATES};
+use super::{Dti, MAX_DECODE_TARGETS, MAX_REFERENCES, MAX_SPATIAL, MAX_TEMPLATES, MAX_TEMPORAL};
 
 /// What frames of one kind have in common.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -110,6 +110,9 @@ fn read_layers(bits: &mut Bits<'_>) -> Result<Vec<Template>, PacketError> {
             1 => temporal += 1,
             2 => (temporal, spatial) = (0, spatial + 1),
             NO_MORE.. => return Ok(templates),
+        }
+        if temporal > MAX_TEMPORAL || spatial > MAX_SPATIAL {
+            return Err(PacketError::Malformed);
         }
     }
 }
