@@ -151,9 +151,7 @@ impl Driver {
             Some(LegKey::RelaySubscriber | LegKey::RelayPublisher) => Path::Relayed,
             None => return,
         };
-        if let Some(publisher) = self.machine.publisher(track) {
-            self.machine.handle_switch_ready(now, publisher, path);
-        }
+        self.machine.handle_switch_ready(now, track, path);
     }
 
     /// Pulls the sound that is due from every track.

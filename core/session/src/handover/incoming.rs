@@ -1,6 +1,6 @@
 //! The subscriber's side of an edge.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use segue_media::packet::Origin;
@@ -34,15 +34,14 @@ struct Watch {
     path: Path,
     /// By origin; for switch edges empty.
     detectors: BTreeMap<TrackId, Detector>,
-    /// Nothing to listen for by origin: the shell says when the first frame was decoded.
-    switch: bool,
-    switched: bool,
+    /// Nothing to listen for by origin: the shell has yet to say that these are played from the new path. Empty for merge edges.
+    awaited: BTreeSet<TrackId>,
     told: bool,
 }
 
 impl Watch {
     fn has_heard(&self) -> bool {
-        if self.switch { self.switched } else { self.detectors.values().all(Detector::is_ready) }
+        self.awaited.is_empty() && self.detectors.values().all(Detector::is_ready)
     }
 }
 
@@ -53,8 +52,8 @@ pub struct Incoming {
     reason: String,
     epoch: Epoch,
     watch: Option<Watch>,
-    /// A frame of this path was decoded before its prepare came (switch edges).
-    decoded: Option<Path>,
+    /// Which path each track is played from (switch edges): its first frame may be decoded before the prepare comes.
+    played: BTreeMap<TrackId, Path>,
     drain: Option<(Path, Instant)>,
 }
 
@@ -62,7 +61,7 @@ impl Incoming {
     /// An edge that begins on `path`.
     #[must_use]
     pub fn new(path: Path, reason: &str, epoch: Epoch) -> Self {
-        Self { path, reason: reason.to_owned(), epoch, watch: None, decoded: None, drain: None }
+        Self { path, reason: reason.to_owned(), epoch, watch: None, played: BTreeMap::new(), drain: None }
     }
 
     /// The path its publisher counts on.
@@ -109,9 +108,13 @@ impl Incoming {
         let first = self.moving_to() != Some(path);
         let audible = tracks.iter().filter(|track| !track.silent);
         let detectors: BTreeMap<_, _> = audible.map(|track| (track.track, Detector::new(track.kind))).collect();
-        let switched = detectors.is_empty() || self.decoded == Some(path);
-        let detectors = if switch { BTreeMap::new() } else { detectors };
-        self.watch = Some(Watch { epoch, path, detectors, switch, switched, told: false });
+        let (detectors, awaited) = if switch {
+            let elsewhere = |track: &TrackId| self.played.get(track) != Some(&path);
+            (BTreeMap::new(), detectors.into_keys().filter(elsewhere).collect())
+        } else {
+            (detectors, BTreeSet::new())
+        };
+        self.watch = Some(Watch { epoch, path, detectors, awaited, told: false });
         first && path != self.path
     }
 
@@ -134,15 +137,21 @@ impl Incoming {
     pub fn handle_silent(&mut self, track: TrackId) {
         if let Some(watch) = &mut self.watch {
             watch.detectors.remove(&track);
+            watch.awaited.remove(&track);
         }
     }
 
-    /// The first frame of the new path was decoded (switch edges).
-    pub fn handle_switch_ready(&mut self, path: Path) {
-        match self.watch.as_mut().filter(|watch| watch.path == path) {
-            Some(watch) => watch.switched = true,
-            None if path != self.path => self.decoded = Some(path),
-            None => {}
+    /// A track is no longer published.
+    pub fn handle_unpublished(&mut self, track: TrackId) {
+        self.handle_silent(track);
+        self.played.remove(&track);
+    }
+
+    /// The first frame of a published track was decoded from another path than before (switch edges).
+    pub fn handle_switch_ready(&mut self, track: TrackId, path: Path) {
+        self.played.insert(track, path);
+        if let Some(watch) = self.watch.as_mut().filter(|watch| watch.path == path) {
+            watch.awaited.remove(&track);
         }
     }
 
@@ -165,7 +174,6 @@ impl Incoming {
         }
         self.epoch = epoch;
         self.watch = None;
-        self.decoded = None;
         reason.clone_into(&mut self.reason);
         if self.path == path {
             return false;
@@ -179,7 +187,6 @@ impl Incoming {
     pub fn handle_abort(&mut self, epoch: Epoch, path: Path) {
         if self.watch.as_ref().is_some_and(|watch| watch.epoch == epoch && watch.path == path) {
             self.watch = None;
-            self.decoded = None;
         }
     }
 

@@ -222,16 +222,35 @@ fn silent_sources_count_as_heard_but_something_must_prove_the_path() {
 }
 
 #[test]
-fn a_switch_edge_is_ready_when_the_shell_decoded_its_first_frame() {
+fn a_switch_edge_is_ready_when_the_shell_decoded_a_frame_of_each_track() {
     let mut edge = Incoming::new(Path::Direct, "joined", epoch(1));
     edge.handle_prepare(epoch(2), Path::Relayed, &tracks(), true);
     assert_eq!(edge.poll_ready(|_| true), None);
-    edge.handle_switch_ready(Path::Relayed);
+    edge.handle_switch_ready(AUDIO, Path::Relayed);
+    assert_eq!(edge.poll_ready(|_| true), None, "the picture has yet to come");
+    edge.handle_switch_ready(VIDEO, Path::Relayed);
     assert!(edge.poll_ready(|_| true).is_some());
-    // The frame may be there before the prepare is.
+    // A frame may be there before the prepare is, and what is muted meanwhile is not awaited.
     let mut edge = Incoming::new(Path::Direct, "joined", epoch(1));
-    edge.handle_switch_ready(Path::Relayed);
+    edge.handle_switch_ready(AUDIO, Path::Relayed);
     edge.handle_prepare(epoch(2), Path::Relayed, &tracks(), true);
+    assert_eq!(edge.poll_ready(|_| true), None);
+    edge.handle_silent(VIDEO);
+    assert!(edge.poll_ready(|_| true).is_some());
+}
+
+#[test]
+fn a_switch_edge_given_up_is_ready_at_once_where_the_new_path_is_played_still() {
+    let mut edge = Incoming::new(Path::Direct, "joined", epoch(1));
+    edge.handle_prepare(epoch(2), Path::Relayed, &tracks(), true);
+    edge.handle_switch_ready(AUDIO, Path::Relayed);
+    edge.handle_switch_ready(VIDEO, Path::Relayed);
+    edge.handle_abort(epoch(2), Path::Relayed);
+    // One went back to the path that carries on, the other is yet to.
+    edge.handle_switch_ready(AUDIO, Path::Direct);
+    edge.handle_prepare(epoch(3), Path::Relayed, &tracks(), true);
+    assert_eq!(edge.poll_ready(|_| true), None);
+    edge.handle_switch_ready(AUDIO, Path::Relayed);
     assert!(edge.poll_ready(|_| true).is_some());
 }
 

@@ -340,10 +340,10 @@ impl PeerMachine {
         true
     }
 
-    /// The first frame of a switch edge was decoded from its new path.
-    pub fn handle_switch_ready(&mut self, now: Instant, from: ParticipantId, path: Path) {
-        if let Some(remote) = self.remotes.get_mut(&from) {
-            remote.inc.handle_switch_ready(path);
+    /// The first frame of a track of a switch edge was decoded from its new path.
+    pub fn handle_switch_ready(&mut self, now: Instant, track: TrackId, path: Path) {
+        if let Some(remote) = self.owners.get(&track).and_then(|owner| self.remotes.get_mut(owner)) {
+            remote.inc.handle_switch_ready(track, path);
         }
         self.settle(now);
     }

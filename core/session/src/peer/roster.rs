@@ -264,7 +264,7 @@ impl PeerMachine {
     pub(super) fn remove_track(&mut self, id: ParticipantId, track: TrackId) {
         let Some(remote) = self.remotes.get_mut(&id) else { return };
         if remote.tracks.remove(&track).is_some() {
-            remote.inc.handle_silent(track);
+            remote.inc.handle_unpublished(track);
             self.owners.remove(&track);
             self.subscriptions.remove(&track);
             self.events.push_back(PeerEvent::TrackUnpublished { participant: id, track });
