@@ -79,9 +79,7 @@ fn print(arguments: &Arguments, summary: &Summary) {
     println!("longest audio gap {} ms, longest video gap {} ms", summary.audio_gap_ms_max, summary.video_gap_ms_max);
     println!("frames missed at most {}, played twice {}", summary.frames_missed_max, summary.duplicates_played);
     println!("pairs that did not see or hear each other: {}", summary.undecoded);
-    if summary.deadlines_missed > 0 {
-        println!("this machine missed {} capture deadlines: the figures say little", summary.deadlines_missed);
-    }
+    GOALS.unmet(summary).iter().for_each(|sentence| println!("not reached: {sentence}"));
     println!("{}: report in {}", if summary.ok { "ok" } else { "NOT OK" }, summary.report);
 }
 
