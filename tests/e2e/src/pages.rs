@@ -33,8 +33,8 @@ const PAGE_MEDIA: &str = include_str!("page_media.js");
 pub const DESCRIBE: &str = "segueTest.describe()";
 
 /// Tabs of the first two of [`NAMES`] and a participant of the SDK, the third.
-pub struct Call<'b> {
-    relay: &'b TestRelay,
+pub struct Call<'b, 'r> {
+    relay: &'r TestRelay,
     /// Of the first two.
     pub tabs: [Tab<'b>; 2],
     /// The third.
@@ -63,12 +63,12 @@ async fn join<'b>(browser: &'b Browser, relay: &TestRelay, room: &str, cast: u16
     tab
 }
 
-impl<'b> Call<'b> {
+impl<'b, 'r> Call<'b, 'r> {
     /// All three come and publish.
     ///
     /// # Panics
     /// Where it does not happen in time, with all there is to know.
-    pub async fn start(browser: &'b Browser, relay: &'b TestRelay, room: &str) -> Self {
+    pub async fn start(browser: &'b Browser, relay: &'r TestRelay, room: &str) -> Self {
         let tabs = [join(browser, relay, room, 0).await, join(browser, relay, room, 1).await];
         let mut joining = Joining::new(relay, room, NAMES[2]);
         // Browsers do not use the loopback interface.
