@@ -27,10 +27,17 @@ const AHEAD_MARGIN: DataRate = DataRate::kbps(20);
 /// Longest time growth is counted for at once: after a silence nothing is known.
 const MAX_ELAPSED: Duration = Duration::from_millis(200);
 
-/// A growing delay below this wait, and below so many times what delays differ anyway, is jitter, not a queue.
+/// A growing delay below this wait is no queue yet.
 const MIN_QUEUE: Duration = Duration::from_millis(8);
 
+/// Nor is one below so many times what delays differ anyway.
 const MIN_JITTERS: u32 = 3;
+
+/// Wireless links hold packets back by tens of milliseconds and let none overtake another: even the least delay of some time is far from the
+/// least there is. Where delays differ by more than a queue of our own makes them, a wait below so many times the rest is no queue, up to a bound.
+const OWN_JITTER: Duration = Duration::from_millis(4);
+const HELD_BACK: u32 = 10;
+const MAX_HELD_BACK: Duration = Duration::from_millis(100);
 
 /// From this wait the rate is not raised, and from the next less is sent until it is gone.
 const HOLD_QUEUE: Duration = Duration::from_millis(20);
@@ -135,13 +142,13 @@ impl Control {
         self.dip_until = self.dip_until.filter(|until| *until > now);
         self.before =
             self.before.filter(|(rate, at)| *rate * 0.9 > self.target && now.saturating_duration_since(*at) < REMEMBER);
-        self.drain = drain_share(signals.queue);
-        let standing = self.handle_standing(now, signals.queue);
-        let growing =
-            signals.usage == Usage::Over && signals.queue >= MIN_QUEUE.max(signals.jitter * MIN_JITTERS).min(DRAIN_QUEUE);
+        let waits = Waits::of(signals);
+        self.drain = drain_share(signals.queue, waits.drain);
+        let standing = self.handle_standing(now, signals.queue >= waits.drain);
+        let growing = signals.usage == Usage::Over && signals.queue >= waits.least;
         if growing || standing {
             self.back_off(now, signals);
-        } else if signals.usage == Usage::Normal && signals.queue < HOLD_QUEUE && !limited && self.dip_until.is_none() {
+        } else if signals.usage == Usage::Normal && signals.queue < waits.hold && !limited && self.dip_until.is_none() {
             self.grow(elapsed, signals);
         }
         if let Some(verdict) = signals.verdict {
@@ -149,8 +156,8 @@ impl Control {
         }
     }
 
-    fn handle_standing(&mut self, now: Instant, queue: Duration) -> bool {
-        if queue < DRAIN_QUEUE {
+    fn handle_standing(&mut self, now: Instant, stands: bool) -> bool {
+        if !stands {
             self.standing_since = None;
             return false;
         }
@@ -239,8 +246,50 @@ impl Control {
     }
 }
 
-/// Share of the target that is sent while a queue stands.
-fn drain_share(queue: Duration) -> f64 {
-    let above = queue.saturating_sub(DRAIN_QUEUE).as_secs_f64() / DRAIN_SPAN.as_secs_f64();
+/// Which waits mean something on a path.
+struct Waits {
+    /// What a growing delay has to have reached.
+    least: Duration,
+    /// What keeps the rate from rising.
+    hold: Duration,
+    /// What has to drain.
+    drain: Duration,
+}
+
+impl Waits {
+    fn of(signals: &Signals) -> Self {
+        let held_back = (signals.jitter.saturating_sub(OWN_JITTER) * HELD_BACK).min(MAX_HELD_BACK);
+        let least = MIN_QUEUE.max(signals.jitter * MIN_JITTERS).min(DRAIN_QUEUE);
+        Self { least: least.max(held_back), hold: HOLD_QUEUE.max(held_back), drain: DRAIN_QUEUE.max(held_back) }
+    }
+}
+
+/// Share of the target that is sent while a queue stands, `from` which wait on there is one.
+fn drain_share(queue: Duration, from: Duration) -> f64 {
+    let above = queue.saturating_sub(from).as_secs_f64() / DRAIN_SPAN.as_secs_f64();
     (1.0 - above / 2.0).clamp(MIN_DRAIN, 1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_wireless_link_holds_back_is_no_queue_of_ours() {
+        let bounds = Bounds { least: DataRate::kbps(50), most: DataRate::kbps(5_000) };
+        let after = |jitter| {
+            let mut control = Control::new(DataRate::kbps(1_000), bounds);
+            let signals = Signals {
+                usage: Usage::Over,
+                queue: Duration::from_millis(60),
+                jitter: Duration::from_millis(jitter),
+                delivered: Some(DataRate::kbps(200)),
+                ..Signals::default()
+            };
+            control.handle_signals(Instant::now(), &signals, true);
+            control.rate()
+        };
+        assert_eq!(after(13), DataRate::kbps(1_000));
+        assert!(after(3) < DataRate::kbps(200));
+    }
 }
