@@ -7,6 +7,9 @@ use segue_wire::proto;
 /// No configuration allows more participants: edges are counted in pairs, and a roster must fit a frame.
 pub const MAX_PARTICIPANTS: usize = 512;
 
+/// And where nobody says: one who speaks before a hundred, the largest room that is measured, and whoever looks after it besides.
+pub const DEFAULT_PARTICIPANTS: usize = 128;
+
 /// Settings of one room.
 #[derive(Clone, Debug)]
 pub struct RoomConfig {
@@ -57,7 +60,7 @@ impl Default for RoomConfig {
             name: String::new(),
             incarnation: 1,
             ice_servers: Vec::new(),
-            max_participants: 100,
+            max_participants: DEFAULT_PARTICIPANTS,
             max_tracks: 16,
             resume_window: Duration::from_secs(30),
             messages_per_second: 500,

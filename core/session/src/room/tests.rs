@@ -173,6 +173,15 @@ fn a_newcomer_sees_the_room_and_the_room_sees_it() {
 }
 
 #[test]
+fn one_speaks_before_a_hundred_without_a_word_in_the_configuration() {
+    let mut scene = Scene::with(RoomConfig::default());
+    for number in 0..=100 {
+        scene.join(person(&format!("person {number}")));
+    }
+    assert_eq!(scene.room.len(), 101);
+}
+
+#[test]
 fn the_same_identity_replaces_its_former_session() {
     let mut scene = Scene::with(RoomConfig { max_participants: 2, ..RoomConfig::default() });
     let (ann, bob) = (scene.join(person("ann")), scene.join(person("bob")));
