@@ -11,7 +11,7 @@ const BASE_SECONDS: u64 = 20;
 const RECENT: Duration = Duration::from_millis(80);
 
 /// Where delays differ much it takes longer until one of them was short: so many times what they differ by, up to a bound.
-const RECENT_JITTERS: u32 = 15;
+const RECENT_JITTERS: u32 = 10;
 const MAX_RECENT_TIME: Duration = Duration::from_millis(250);
 
 /// Packets sent closer together than this met the same: they say nothing of how much delays differ.
