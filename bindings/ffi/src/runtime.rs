@@ -4,10 +4,11 @@ use std::future::Future;
 use std::sync::{Arc, OnceLock};
 
 use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::task::JoinHandle;
+use tokio::task::AbortHandle;
 
 use crate::cancel::CancelToken;
 use crate::error::CallError;
+use crate::host;
 
 /// Fewest threads: one for rooms, one for their transports.
 const MIN_WORKERS: usize = 2;
@@ -46,21 +47,24 @@ pub(crate) fn handle() -> Result<Handle, CallError> {
 }
 
 /// A task that ends when nobody waits for it any more.
-struct Owned<T>(JoinHandle<T>);
+struct Owned(AbortHandle);
 
-impl<T> Drop for Owned<T> {
+impl Drop for Owned {
     fn drop(&mut self) {
         self.0.abort();
     }
 }
 
-/// Runs work on our runtime. Whoever polls the returned future is the host's own executor: it only waits. The work is dropped with the
+/// Runs work on our runtime. Whoever polls the returned future is the host's own executor: it only waits, and is woken on a thread of
+/// [`host`]. The work is dropped with the
 /// future, when `cancel` says so, and its panic is an error.
 pub(crate) async fn run<T: Send + 'static>(
     cancel: Option<Arc<CancelToken>>,
     work: impl Future<Output = Result<T, CallError>> + Send + 'static,
 ) -> Result<T, CallError> {
-    let mut task = Owned(handle()?.spawn(work));
+    let task = handle()?.spawn(work);
+    let _owned = Owned(task.abort_handle());
+    let outcome = host::answer(task)?;
     let cancelled = async {
         match &cancel {
             Some(token) => token.cancelled().await,
@@ -70,7 +74,9 @@ pub(crate) async fn run<T: Send + 'static>(
     tokio::select! {
         biased;
         () = cancelled => Err(CallError::cancelled()),
-        outcome = &mut task.0 => outcome.unwrap_or_else(|error| Err(CallError::internal("panic", format!("the SDK failed: {error}")))),
+        outcome = outcome => outcome
+            .map_err(|_| CallError::cancelled())?
+            .unwrap_or_else(|error| Err(CallError::internal("panic", format!("the SDK failed: {error}")))),
     }
 }
 
