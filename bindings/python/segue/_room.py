@@ -272,6 +272,12 @@ class _Listener(native.RoomListener):  # type: ignore[misc]
                 room._emit(room._convert(event))
 
 
+def _let_go(joining: asyncio.Future[Any]) -> None:
+    """Nobody waits for a join any more: a room that came of it is left when it goes out of use."""
+    if not joining.cancelled():
+        joining.exception()
+
+
 class Room:
     """A call. Mesh, mixed or relayed, it is one room with the same participants and tracks from the first second to the last::
 
@@ -314,9 +320,16 @@ class Room:
         elif not isinstance(token, str):
             raise InvalidArgumentError("a token is a string, or a coroutine function that gives one", "token")
         given = None if provider else token
+        # Whoever cancels cancels the call by its token and lets it end by itself: between its end and the moment it is taken there may be a room
+        # already, and a call dropped then would keep it for ever.
+        cancel = native.CancelToken()
+        joining = asyncio.ensure_future(native.Room.connect(url, given, provider, _connect_options(chosen), cancel))
         try:
-            # A cancelled task drops the call, and with it everything it began.
-            return cls(await native.Room.connect(url, given, provider, _connect_options(chosen), None), loop)
+            return cls(await asyncio.shield(joining), loop)
+        except asyncio.CancelledError:
+            cancel.cancel()
+            joining.add_done_callback(_let_go)
+            raise
         except FAILURES as error:
             fail(error)
 
