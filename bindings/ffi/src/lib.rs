@@ -8,7 +8,7 @@
 //!   picture), and go out as handles that give the address of what was decoded; what else is longer than a kilobyte is a
 //!   [`Blob`].
 //! * Everything that waits for the host is bounded, the newest wins, and what was dropped is counted.
-//! * The host is called on one thread that does nothing else ([`host`]): a host that stalls holds up nobody's media.
+//! * The host is called on threads that do nothing else ([`host`]): a host that stalls holds up nobody's media.
 //! * A panic becomes an error and never ends the host.
 
 mod audio;
