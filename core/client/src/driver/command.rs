@@ -22,10 +22,9 @@ impl Driver {
         match command {
             Command::ConnectServer => self.connect_server(),
             Command::DisconnectServer => {
-                self.connection = None;
-                if self.leave_by.is_some() {
-                    self.ended = true;
-                }
+                // Its end is reported, once everything is written.
+                let was_open = self.connection.take().is_some();
+                self.ended |= self.leave_by.is_some() && !was_open;
             }
             Command::SendServer(frame) => self.send_server(now, frame),
             Command::SendPeer { to, signal } => self.send_signal(LegKey::Peer(to), &signal),

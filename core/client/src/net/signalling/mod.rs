@@ -32,7 +32,7 @@ const MAX_WRITE_BUFFER: usize = 4 * limits::MAX_CLIENT_FRAME;
 /// How long TCP, TLS and the WebSocket handshake may take together.
 const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(8);
 
-/// How long a close handshake may take.
+/// How long writing the rest and the close handshake may take.
 const CLOSE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// What a connection reports.
@@ -90,16 +90,22 @@ impl Reports {
 
 /// The life of a connection; ends with the reason for its end.
 async fn run(endpoint: Endpoint, mut queue: mpsc::Receiver<proto::ClientFrame>, reports: &Reports) -> String {
-    let mut socket = match timeout(CONNECT_TIMEOUT, connect(endpoint)).await {
-        Ok(Ok(socket)) => socket,
-        Ok(Err(reason)) => return reason,
-        Err(_) => return "the relay did not answer in time".to_owned(),
+    let mut socket = tokio::select! {
+        // Nothing is queued before it is open.
+        None = queue.recv() => return "closed by this side".to_owned(),
+        connected = timeout(CONNECT_TIMEOUT, connect(endpoint)) => match connected {
+            Ok(Ok(socket)) => socket,
+            Ok(Err(reason)) => return reason,
+            Err(_) => return "the relay did not answer in time".to_owned(),
+        },
     };
     if !reports.send(SignallingEvent::Open).await {
         return String::new();
     }
     let reason = loop {
         tokio::select! {
+            // What is queued goes first: a room that is left at this moment hears nothing any more, but the relay has to hear of it.
+            biased;
             frame = queue.recv() => match frame {
                 None => break "closed by this side".to_owned(),
                 Some(frame) => {
@@ -123,8 +129,20 @@ async fn run(endpoint: Endpoint, mut queue: mpsc::Receiver<proto::ClientFrame>, 
             },
         }
     };
-    let _ = timeout(CLOSE_TIMEOUT, socket.close(None)).await;
+    let _ = timeout(CLOSE_TIMEOUT, close(&mut socket, &mut queue)).await;
     reason
+}
+
+/// Writes what is still queued, closes, and reads until the relay has closed too: a TCP connection that is dropped while something is
+/// unread is reset, and what was written last may be lost with it.
+async fn close(socket: &mut Socket, queue: &mut mpsc::Receiver<proto::ClientFrame>) {
+    if let Ok(frame) = queue.try_recv()
+        && write(socket, frame, queue).await.is_err()
+    {
+        return;
+    }
+    let _ = socket.close(None).await;
+    while let Some(Ok(_)) = socket.next().await {}
 }
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;

@@ -75,3 +75,37 @@ async fn garbage_ends_the_connection() {
     assert!(matches!(next(&mut events).await, SignallingEvent::Open));
     assert!(matches!(next(&mut events).await, SignallingEvent::Closed { .. }));
 }
+
+/// Seen: of a participant that left, the relay heard nothing where it had just said something itself.
+#[tokio::test]
+async fn what_is_queued_is_written_although_nobody_hears_the_relay_any_more() {
+    for _ in 0..40 {
+        let (listener, endpoint) = listen().await;
+        let server = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.expect("a client");
+            let socket = accept_hdr_async(stream, choose_subprotocol).await.expect("a handshake");
+            let (mut sink, mut stream) = socket.split();
+            let talk = tokio::spawn(async move {
+                let frame = proto::ServerFrame { ack: 1, ..Default::default() }.encode_to_vec();
+                while sink.send(Message::Binary(frame.clone().into())).await.is_ok() {}
+            });
+            let mut heard = Vec::new();
+            while let Some(Ok(message)) = stream.next().await {
+                if let Message::Binary(bytes) = message {
+                    heard.push(proto::ClientFrame::decode(bytes).expect("a frame").seq);
+                }
+            }
+            let _ = talk.await;
+            heard
+        });
+        let (sender, mut events) = mpsc::channel(16);
+        let connection = Connection::open(endpoint, 7, sender);
+        assert!(matches!(next(&mut events).await, SignallingEvent::Open));
+        assert!(matches!(next(&mut events).await, SignallingEvent::Frame(_)));
+        for seq in 1..=3 {
+            assert!(connection.send(proto::ClientFrame { seq, ..Default::default() }));
+        }
+        drop((events, connection));
+        assert_eq!(server.await.expect("the server is content"), [1, 2, 3]);
+    }
+}
