@@ -1,5 +1,7 @@
 //! Which packets of a track one subscriber gets: one encoding at a time, and of it the temporal layers it bears.
 
+use std::time::{Duration, Instant};
+
 use segue_model::{EncodingId, MAX_ENCODINGS, Quality};
 
 /// What a packet is to its frame and its encoding.
@@ -41,6 +43,8 @@ pub(crate) struct Active {
     pub(crate) direct: EncodingId,
     /// What everybody does without at present.
     pub(crate) shed: Shed,
+    /// When all this is so.
+    pub(crate) now: Instant,
 }
 
 /// What a room leaves out while its shard has more to do than it can: pictures first, voices never.
@@ -76,6 +80,10 @@ pub(crate) fn encoding_for(quality: Quality, count: usize) -> EncodingId {
     } as u8)
 }
 
+/// A pinned subscriber gets nothing but the encoding of its direct path for so long, in which it begins to come by the relay too: a smaller
+/// one may flow already, for newcomers. After that its publisher has no room for that encoding, and the nearest is taken.
+const PIN_PATIENCE: Duration = Duration::from_millis(200);
+
 /// The choice for one (subscriber, video track).
 #[derive(Debug)]
 pub(crate) struct Selector {
@@ -83,6 +91,8 @@ pub(crate) struct Selector {
     max_temporal: u8,
     /// A change of path is in hand: the subscriber decodes already, nothing changes under it.
     pinned: bool,
+    /// First packet after that.
+    pinned_since: Option<Instant>,
     current: Option<EncodingId>,
     /// Highest temporal layer that goes on at present, changed between frames only.
     temporal: u8,
@@ -91,7 +101,15 @@ pub(crate) struct Selector {
 
 impl Selector {
     pub(crate) const fn new(quality: Quality) -> Self {
-        Self { quality, max_temporal: u8::MAX, pinned: false, current: None, temporal: u8::MAX, frame: None }
+        Self {
+            quality,
+            max_temporal: u8::MAX,
+            pinned: false,
+            pinned_since: None,
+            current: None,
+            temporal: u8::MAX,
+            frame: None,
+        }
     }
 
     pub(crate) const fn set_quality(&mut self, quality: Quality) {
@@ -103,6 +121,9 @@ impl Selector {
     }
 
     pub(crate) const fn set_pinned(&mut self, pinned: bool) {
+        if self.pinned != pinned {
+            self.pinned_since = None;
+        }
         self.pinned = pinned;
     }
 
@@ -120,6 +141,9 @@ impl Selector {
     /// it is pinned that is the one it decodes by its direct path.
     pub(crate) fn target(&self, active: &Active) -> EncodingId {
         let quality = if active.shed >= Shed::LargeEncodings { Quality::Low } else { self.quality };
+        if self.pinned && self.pinned_since.is_none_or(|since| active.now < since + PIN_PATIENCE) {
+            return active.direct;
+        }
         let wanted = if self.pinned { active.direct } else { encoding_for(quality, MAX_ENCODINGS) };
         active.nearest(usize::from(wanted.0)).or(self.current).unwrap_or(EncodingId(0))
     }
@@ -127,6 +151,9 @@ impl Selector {
     pub(crate) fn select(&mut self, facts: Facts, active: &Active) -> Verdict {
         if self.current == Some(facts.encoding) {
             return self.filter(facts, active.shed);
+        }
+        if self.pinned {
+            self.pinned_since.get_or_insert(active.now);
         }
         let target = self.target(active);
         if facts.encoding != target || (self.pinned && self.current.is_some()) {
@@ -165,7 +192,9 @@ impl Selector {
 mod tests {
     use super::*;
 
-    const ALL: Active = Active { arriving: [true; MAX_ENCODINGS], direct: EncodingId(0), shed: Shed::Nothing };
+    fn all() -> Active {
+        Active { arriving: [true; MAX_ENCODINGS], direct: EncodingId(0), shed: Shed::Nothing, now: Instant::now() }
+    }
 
     fn facts(encoding: u8, temporal: u8, keyframe_start: bool, frame: u32) -> Facts {
         Facts { encoding: EncodingId(encoding), temporal, keyframe_start, frame: Some(frame) }
@@ -174,65 +203,75 @@ mod tests {
     #[test]
     fn begins_and_switches_at_keyframes_only() {
         let mut selector = Selector::new(Quality::High);
-        assert_eq!(selector.select(facts(0, 0, false, 1), &ALL), Verdict::Ignore { wants_keyframe: true });
-        assert_eq!(selector.select(facts(1, 0, true, 1), &ALL), Verdict::Ignore { wants_keyframe: false });
-        assert_eq!(selector.select(facts(0, 0, true, 2), &ALL), Verdict::Switch { from: None });
+        assert_eq!(selector.select(facts(0, 0, false, 1), &all()), Verdict::Ignore { wants_keyframe: true });
+        assert_eq!(selector.select(facts(1, 0, true, 1), &all()), Verdict::Ignore { wants_keyframe: false });
+        assert_eq!(selector.select(facts(0, 0, true, 2), &all()), Verdict::Switch { from: None });
         selector.set_quality(Quality::Medium);
-        assert_eq!(selector.select(facts(0, 0, false, 3), &ALL), Verdict::Forward);
-        assert_eq!(selector.select(facts(1, 0, false, 3), &ALL), Verdict::Ignore { wants_keyframe: true });
-        assert_eq!(selector.select(facts(1, 0, true, 4), &ALL), Verdict::Switch { from: Some(EncodingId(0)) });
-        assert_eq!(selector.select(facts(0, 0, true, 5), &ALL), Verdict::Ignore { wants_keyframe: false });
+        assert_eq!(selector.select(facts(0, 0, false, 3), &all()), Verdict::Forward);
+        assert_eq!(selector.select(facts(1, 0, false, 3), &all()), Verdict::Ignore { wants_keyframe: true });
+        assert_eq!(selector.select(facts(1, 0, true, 4), &all()), Verdict::Switch { from: Some(EncodingId(0)) });
+        assert_eq!(selector.select(facts(0, 0, true, 5), &all()), Verdict::Ignore { wants_keyframe: false });
     }
 
     #[test]
     fn pinned_begins_at_once_and_never_switches() {
         let mut selector = Selector::new(Quality::High);
         selector.set_pinned(true);
-        assert_eq!(selector.select(facts(0, 1, false, 1), &ALL), Verdict::Switch { from: None });
+        assert_eq!(selector.select(facts(0, 1, false, 1), &all()), Verdict::Switch { from: None });
         selector.set_quality(Quality::Low);
-        assert_eq!(selector.select(facts(2, 0, true, 2), &ALL), Verdict::Ignore { wants_keyframe: false });
+        assert_eq!(selector.select(facts(2, 0, true, 2), &all()), Verdict::Ignore { wants_keyframe: false });
         selector.set_pinned(false);
-        assert_eq!(selector.select(facts(2, 0, true, 3), &ALL), Verdict::Switch { from: Some(EncodingId(0)) });
+        assert_eq!(selector.select(facts(2, 0, true, 3), &all()), Verdict::Switch { from: Some(EncodingId(0)) });
     }
 
     #[test]
     fn takes_the_nearest_encoding_that_arrives() {
         let mut selector = Selector::new(Quality::High);
-        let arriving = |arriving| Active { arriving, ..ALL };
+        let arriving = |arriving| Active { arriving, ..all() };
         assert_eq!(selector.target(&arriving([false, true, true])), EncodingId(1));
         selector.set_quality(Quality::Low);
         assert_eq!(selector.target(&arriving([true, false, false])), EncodingId(0));
         assert_eq!(selector.target(&arriving([true, true, false])), EncodingId(1));
         selector.set_pinned(true);
-        assert_eq!(selector.target(&Active { direct: EncodingId(1), ..ALL }), EncodingId(1));
+        assert_eq!(selector.target(&Active { direct: EncodingId(1), ..all() }), EncodingId(1));
+    }
+
+    #[test]
+    fn a_pinned_subscriber_waits_a_moment_for_the_encoding_it_decodes() {
+        let mut selector = Selector::new(Quality::High);
+        selector.set_pinned(true);
+        let begun = Active { arriving: [false, false, true], ..all() };
+        assert_eq!(selector.select(facts(2, 0, true, 1), &begun), Verdict::Ignore { wants_keyframe: false });
+        let late = Active { now: begun.now + PIN_PATIENCE, ..begun };
+        assert_eq!(selector.select(facts(2, 0, false, 2), &late), Verdict::Switch { from: None });
     }
 
     #[test]
     fn a_busy_shard_leaves_out_temporal_layers_first_and_large_encodings_next() {
         let mut selector = Selector::new(Quality::High);
-        let shed = |shed| Active { shed, ..ALL };
-        selector.select(facts(0, 0, true, 1), &ALL);
+        let shed = |shed| Active { shed, ..all() };
+        selector.select(facts(0, 0, true, 1), &all());
         assert_eq!(selector.select(facts(0, 1, false, 2), &shed(Shed::TemporalLayers)), Verdict::Filter);
         assert_eq!(selector.select(facts(0, 0, false, 3), &shed(Shed::TemporalLayers)), Verdict::Forward);
         assert_eq!(selector.target(&shed(Shed::TemporalLayers)), EncodingId(0));
         assert_eq!(selector.target(&shed(Shed::LargeEncodings)), EncodingId(2));
-        assert_eq!(selector.select(facts(0, 0, false, 4), &ALL), Verdict::Forward);
-        assert_eq!(selector.select(facts(0, 1, false, 5), &ALL), Verdict::Forward);
+        assert_eq!(selector.select(facts(0, 0, false, 4), &all()), Verdict::Forward);
+        assert_eq!(selector.select(facts(0, 1, false, 5), &all()), Verdict::Forward);
     }
 
     #[test]
     fn temporal_layers_change_between_frames() {
         let mut selector = Selector::new(Quality::High);
-        selector.select(facts(0, 0, true, 1), &ALL);
-        assert_eq!(selector.select(facts(0, 1, false, 2), &ALL), Verdict::Forward);
+        selector.select(facts(0, 0, true, 1), &all());
+        assert_eq!(selector.select(facts(0, 1, false, 2), &all()), Verdict::Forward);
         selector.set_max_temporal(0);
-        assert_eq!(selector.select(facts(0, 1, false, 2), &ALL), Verdict::Forward);
-        assert_eq!(selector.select(facts(0, 0, false, 3), &ALL), Verdict::Forward);
-        assert_eq!(selector.select(facts(0, 1, false, 4), &ALL), Verdict::Filter);
+        assert_eq!(selector.select(facts(0, 1, false, 2), &all()), Verdict::Forward);
+        assert_eq!(selector.select(facts(0, 0, false, 3), &all()), Verdict::Forward);
+        assert_eq!(selector.select(facts(0, 1, false, 4), &all()), Verdict::Filter);
         selector.set_max_temporal(3);
-        assert_eq!(selector.select(facts(0, 1, false, 4), &ALL), Verdict::Filter);
-        assert_eq!(selector.select(facts(0, 1, false, 6), &ALL), Verdict::Filter);
-        assert_eq!(selector.select(facts(0, 0, false, 7), &ALL), Verdict::Forward);
-        assert_eq!(selector.select(facts(0, 1, false, 8), &ALL), Verdict::Forward);
+        assert_eq!(selector.select(facts(0, 1, false, 4), &all()), Verdict::Filter);
+        assert_eq!(selector.select(facts(0, 1, false, 6), &all()), Verdict::Filter);
+        assert_eq!(selector.select(facts(0, 0, false, 7), &all()), Verdict::Forward);
+        assert_eq!(selector.select(facts(0, 1, false, 8), &all()), Verdict::Forward);
     }
 }

@@ -128,7 +128,7 @@ impl Track {
         let behind = |at: Instant| latest.is_some_and(|latest| latest.saturating_duration_since(at) > BEHIND);
         let recent = |at: Instant| now.saturating_duration_since(at) <= ACTIVE_FOR && !behind(at);
         let arrives = |state: &EncodingState| state.last_at.is_some_and(recent);
-        Active { arriving: self.encodings.each_ref().map(arrives), direct: self.direct_encoding(), shed }
+        Active { arriving: self.encodings.each_ref().map(arrives), direct: self.direct_encoding(), shed, now }
     }
 
     /// The encoding the publisher sends on its direct edges: the largest any of their subscribers wishes.

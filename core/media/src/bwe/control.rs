@@ -145,7 +145,9 @@ impl Control {
         let waits = Waits::of(signals);
         self.drain = drain_share(signals.queue, waits.drain);
         let standing = self.handle_standing(now, signals.queue >= waits.drain);
-        let growing = signals.usage == Usage::Over && signals.queue >= waits.least;
+        // What arrives of media that do not fill the rate says nothing of what the link bears: to lower the rate to it takes a queue.
+        let least = if limited { waits.drain } else { waits.least };
+        let growing = signals.usage == Usage::Over && signals.queue >= least;
         if growing || standing {
             self.back_off(now, signals);
         } else if signals.usage == Usage::Normal && signals.queue < waits.hold && !limited && self.dip_until.is_none() {

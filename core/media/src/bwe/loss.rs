@@ -21,6 +21,9 @@ const MAX_AGE: Duration = Duration::from_secs(8);
 /// Observations needed for a verdict.
 const MIN_OBSERVATIONS: usize = 2;
 
+/// Observations that one burst of losses touches at most.
+const BURST: usize = 2;
+
 /// Packets an observation counts for at most: losses come in bursts and are worth less than as many independent ones.
 const MAX_WEIGHT: f64 = 40.0;
 
@@ -73,6 +76,15 @@ impl Observation {
         let weight = packets.min(MAX_WEIGHT) / packets.max(1.0);
         (packets * weight, f64::from(self.lost) * weight)
     }
+
+    /// Logarithm of its likelihood, were this share lost anyway and everything above this bandwidth.
+    fn likelihood(&self, inherent: f64, bandwidth: f64) -> f64 {
+        let rate = self.rate();
+        let above = if rate > bandwidth { 1.0 - bandwidth / rate } else { 0.0 };
+        let share = (inherent + (1.0 - inherent) * above).clamp(1e-4, 1.0 - 1e-4);
+        let (packets, lost) = self.weighed();
+        lost * share.ln() + (packets - lost) * (1.0 - share).ln()
+    }
 }
 
 /// The latest observations.
@@ -115,8 +127,7 @@ impl LossModel {
 
     /// Share lost over all observations.
     pub(super) fn share(&self) -> f64 {
-        let (packets, lost) = self.past.iter().fold((0, 0), |(packets, lost), o| (packets + o.packets, lost + o.lost));
-        if packets == 0 { 0.0 } else { f64::from(lost) / f64::from(packets) }
+        share(self.past.iter())
     }
 
     /// What the observations say; once for each new one.
@@ -131,30 +142,58 @@ impl LossModel {
         if share == 0.0 || most <= 0.0 {
             return Some(LossVerdict::Inherent);
         }
-        let alone = self.likelihood(share, f64::INFINITY);
-        let tried = BANDWIDTHS.iter().flat_map(|part| INHERENT.iter().map(move |inherent| (part * most, *inherent)));
-        let best = tried
-            .map(|(bandwidth, inherent)| (bandwidth, self.likelihood(inherent, bandwidth)))
-            .fold((f64::INFINITY, f64::NEG_INFINITY), |best, next| if next.1 > best.1 { next } else { best });
-        if best.1 - alone > EVIDENCE {
-            return Some(LossVerdict::Full(DataRate::bps(best.0 as u64)));
+        let fit = Fit::of(self.past.iter(), most);
+        if fit.evidence > EVIDENCE && Fit::of(self.without_burst(&fit), most).evidence > EVIDENCE {
+            return Some(LossVerdict::Full(DataRate::bps(fit.bandwidth as u64)));
         }
-        if share > UNBEARABLE {
+        if share > UNBEARABLE && self.past.iter().filter(|observation| observation.lost > 0).count() > BURST {
             return Some(LossVerdict::Full(DataRate::bps((most * (1.0 - share / 2.0)) as u64)));
         }
         if share > NOTABLE && least / most > TOLD_APART { Some(LossVerdict::Unclear) } else { Some(LossVerdict::Inherent) }
     }
 
-    /// Logarithm of the likelihood of what was seen, were this share lost anyway and everything above this bandwidth.
-    fn likelihood(&self, inherent: f64, bandwidth: f64) -> f64 {
-        let of = |observation: &Observation| {
-            let rate = observation.rate();
-            let above = if rate > bandwidth { 1.0 - bandwidth / rate } else { 0.0 };
-            let share = (inherent + (1.0 - inherent) * above).clamp(1e-4, 1.0 - 1e-4);
-            let (packets, lost) = observation.weighed();
-            lost * share.ln() + (packets - lost) * (1.0 - share).ln()
-        };
-        self.past.iter().map(of).sum()
+    /// The observations without those in a row that speak most for a bandwidth: a single burst of losses is not what a rate does.
+    fn without_burst(&self, fit: &Fit) -> impl Iterator<Item = &Observation> + Clone {
+        let evidence: Vec<f64> = self.past.iter().map(|observation| fit.evidence_of(observation)).collect();
+        let rows = evidence.windows(BURST).map(|row| row.iter().sum::<f64>()).enumerate();
+        let (first, _) = rows.fold((0, f64::NEG_INFINITY), |best, next| if next.1 > best.1 { next } else { best });
+        self.past.iter().enumerate().filter(move |(at, _)| !(first..first + BURST).contains(at)).map(|(_, kept)| kept)
+    }
+}
+
+fn share<'a>(observations: impl Iterator<Item = &'a Observation>) -> f64 {
+    let (packets, lost) = observations.fold((0, 0), |(packets, lost), o| (packets + o.packets, lost + o.lost));
+    if packets == 0 { 0.0 } else { f64::from(lost) / f64::from(packets) }
+}
+
+/// Both stories, as they fit some observations best.
+#[derive(Clone, Copy, Debug)]
+struct Fit {
+    /// Of the first: what is lost whatever is sent.
+    share: f64,
+    /// Of the second: above this everything is lost, and below it this share.
+    bandwidth: f64,
+    inherent: f64,
+    /// By how much the second is likelier, over all of the observations.
+    evidence: f64,
+}
+
+impl Fit {
+    /// `most`: the highest rate there was.
+    fn of<'a>(observations: impl Iterator<Item = &'a Observation> + Clone, most: f64) -> Self {
+        let share = share(observations.clone());
+        let alone: f64 = observations.clone().map(|observation| observation.likelihood(share, f64::INFINITY)).sum();
+        let tried = BANDWIDTHS.iter().flat_map(|part| INHERENT.iter().map(move |inherent| (part * most, *inherent)));
+        let fits = tried.map(|(bandwidth, inherent)| {
+            let full: f64 = observations.clone().map(|observation| observation.likelihood(inherent, bandwidth)).sum();
+            Self { share, bandwidth, inherent, evidence: full - alone }
+        });
+        let none = Self { share, bandwidth: f64::INFINITY, inherent: share, evidence: f64::NEG_INFINITY };
+        fits.fold(none, |best, next| if next.evidence > best.evidence { next } else { best })
+    }
+
+    fn evidence_of(&self, observation: &Observation) -> f64 {
+        observation.likelihood(self.inherent, self.bandwidth) - observation.likelihood(self.share, f64::INFINITY)
     }
 }
 
@@ -200,6 +239,22 @@ mod tests {
             let LossVerdict::Full(found) = verdict(&rates, inherent, 1_800) else { panic!("no bandwidth at {inherent} %") };
             assert!((1_500..=2_000).contains(&found.as_kbps()), "{found}");
         }
+    }
+
+    #[test]
+    fn a_burst_of_losses_says_nothing_of_a_rate() {
+        let mut model = LossModel::default();
+        let mut verdicts = Vec::new();
+        for packet in 0..400u32 {
+            // Voice for four seconds, then a picture, of whose first packets most are lost.
+            let (at, burst) = match packet {
+                ..200 => (Duration::from_millis(20) * packet, false),
+                _ => (Duration::from_secs(4) + Duration::from_millis(4) * (packet - 200), (210..240).contains(&packet)),
+            };
+            model.handle_packet(at, SIZE, burst);
+            verdicts.extend(model.poll_verdict());
+        }
+        assert!(verdicts.iter().all(|verdict| !matches!(verdict, LossVerdict::Full(_))), "{verdicts:?}");
     }
 
     #[test]

@@ -54,9 +54,24 @@ pub const VIDEO_START: Duration = Duration::from_millis(120);
 /// at once: each goes both ways for 80 to 90 ms, until a whole frame came and its publisher knows.
 pub const VIDEO_STEP: Duration = Duration::from_millis(60);
 
-/// So long after a video source began to go both ways its direct copies are thinned to their base layer. Not at once: what is lost before
+/// While our edges move to the relay, whoever comes gets our voice and our smallest encoding at once; the one in direct use, and the keyframe
+/// it needs, when they have moved: before that they would go out beside a copy for everybody. Of a source with one encoding nothing goes
+/// until then, but not later than this, which is what the edges of eight participants take.
+pub const NEWCOMER_HOLD: Duration = Duration::from_millis(800);
+
+/// So long after a video source began to go directly too its direct copies are thinned to their base layer. Not at once: what is lost before
 /// the first packet that comes by a new path is not missed there, so one whole frame has to come by both.
 pub const THIN_AFTER: Duration = Duration::from_millis(40);
+
+/// What the relay gets of a video source that comes directly too proves the path and shows nothing that is not seen: it goes for so long, in
+/// which one frame of the base layer falls at 30 per second, and again after the interval as long as nobody is ready. (Where no frame comes
+/// for a tenth of a second, probes prove it.)
+pub const PROOF_LENGTH: Duration = Duration::from_millis(70);
+pub const PROOF_INTERVAL: Duration = Duration::from_millis(250);
+
+/// After an edge left the relay, what its publisher had captured before is still on its way there, and may be on no other: it waited for
+/// an encoder, a pacer that is behind (120 ms) and a network that holds packets back (100 ms). Until then the relay forwards.
+pub const IN_FLIGHT: Duration = Duration::from_millis(250);
 
 /// Playout is raised by so much at most for a slower path: beyond it, delay costs a talk more than the one gap it would hide.
 pub const MAX_RAISE: Duration = Duration::from_millis(250);

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use segue_model::{Epoch, Path, TrackId};
 
 use super::{
-    EdgeMessage, FIRST_PATH_PATIENCE, LAGGARD, LAGGARD_RETRY, PREPARE_RESEND, PathState, PathStates, RETURN_DELAY,
-    STRETCH_FACTOR, THIN_AFTER, VIDEO_START, VIDEO_STEP,
+    EdgeMessage, FIRST_PATH_PATIENCE, IN_FLIGHT, LAGGARD, LAGGARD_RETRY, NEWCOMER_HOLD, PREPARE_RESEND, PROOF_INTERVAL,
+    PROOF_LENGTH, PathState, PathStates, RETURN_DELAY, STRETCH_FACTOR, THIN_AFTER, VIDEO_START, VIDEO_STEP,
 };
 
 /// Where an edge should be.
@@ -72,6 +72,18 @@ impl Overlap {
     fn video_at(&self, index: u32) -> Instant {
         self.since + VIDEO_START + VIDEO_STEP * index
     }
+
+    /// Whether the `index`-th video source goes by the new path now, and when that changes.
+    fn proof(&self, now: Instant, index: u32) -> (bool, Option<Instant>) {
+        let begun = self.video_at(index);
+        let Some(elapsed) = now.checked_duration_since(begun) else { return (false, Some(begun)) };
+        if self.to == Path::Direct {
+            return (true, None);
+        }
+        let in_turn = Duration::from_nanos((elapsed.as_nanos() % PROOF_INTERVAL.as_nanos()) as u64);
+        let turn = now - in_turn;
+        if in_turn < PROOF_LENGTH { (true, Some(turn + PROOF_LENGTH)) } else { (false, Some(turn + PROOF_INTERVAL)) }
+    }
 }
 
 /// The subscriber raises its playout; then the overlap begins.
@@ -93,6 +105,8 @@ pub struct Outgoing {
     raising: Option<Raising>,
     /// The path that failed under the edge, until a decision of the room makes that history.
     failed: Option<Path>,
+    begun: Instant,
+    /// On its path since.
     since: Instant,
     /// The path has been up at some time.
     proven: bool,
@@ -101,6 +115,8 @@ pub struct Outgoing {
     /// Not to be moved by wish before this.
     retry_at: Option<Instant>,
     return_delay: Duration,
+    /// The edge left the relay, which has yet to be told.
+    release_at: Option<Instant>,
     outputs: VecDeque<OutgoingOutput>,
 }
 
@@ -115,11 +131,13 @@ impl Outgoing {
             overlap: None,
             raising: None,
             failed: None,
+            begun: now,
             since: now,
             proven: false,
             impatient: false,
             retry_at: None,
             return_delay: RETURN_DELAY,
+            release_at: None,
             outputs: VecDeque::new(),
         }
     }
@@ -154,31 +172,51 @@ impl Outgoing {
         self.overlap.as_ref().map(|overlap| overlap.to)
     }
 
-    /// Whether the `index`-th video source of all is on `path` already: all but the new path in overlap, where they follow one by one.
+    /// Whether the `index`-th video source of all is on `path` now: all but the new path in overlap, where they follow one by one, and by
+    /// the relay only as much as proves it.
     #[must_use]
     pub fn carries_video(&self, now: Instant, path: Path, index: u32) -> bool {
         match &self.overlap {
-            Some(overlap) if overlap.to == path => overlap.video_at(index) <= now,
+            Some(overlap) if overlap.to == path => overlap.proof(now, index).0,
             _ => self.carries(path),
         }
     }
 
-    /// Direct copies of the `index`-th video source are to be thinned to their base layer: it goes both ways.
+    /// Direct copies of the `index`-th video source are to be thinned to their base layer: it goes both ways, and is not proven here. (On the
+    /// way to the relay everything goes on directly until the relay is proven: see [`PROOF_LENGTH`].)
     #[must_use]
     pub fn is_thinned(&self, now: Instant, index: u32) -> bool {
-        self.overlap.as_ref().is_some_and(|overlap| overlap.video_at(index) + THIN_AFTER <= now)
+        let overlap = self.overlap.as_ref().filter(|overlap| overlap.to == Path::Direct);
+        overlap.is_some_and(|overlap| overlap.video_at(index) + THIN_AFTER <= now)
     }
 
-    /// When [`Outgoing::carries_video`] or [`Outgoing::is_thinned`] changes for the video sources with these indices.
+    /// The edge began on the relay, and less than `hold` ago: at its other end nothing was decoded yet that could break off.
+    #[must_use]
+    pub fn is_fresh(&self, now: Instant, hold: Duration) -> bool {
+        self.fresh_until(hold).is_some_and(|until| now < until)
+    }
+
+    fn fresh_until(&self, hold: Duration) -> Option<Instant> {
+        (self.path == Path::Relayed && self.since == self.begun).then_some(self.begun + hold)
+    }
+
+    /// When [`Outgoing::carries_video`], [`Outgoing::is_thinned`] or [`Outgoing::is_fresh`] changes for the video sources with these indices.
     #[must_use]
     pub fn next_step(&self, now: Instant, videos: std::ops::Range<u32>) -> Option<Instant> {
-        let overlap = self.overlap.as_ref()?;
-        let steps = videos.map(|index| overlap.video_at(index)).flat_map(|at| [at, at + THIN_AFTER]);
+        let Some(overlap) = &self.overlap else {
+            let ends = [self.fresh_until(NEWCOMER_HOLD), self.fresh_until(LAGGARD)];
+            return ends.into_iter().flatten().filter(|until| *until > now).min();
+        };
+        let thins = |index| (overlap.to == Path::Direct).then(|| overlap.video_at(index) + THIN_AFTER);
+        let steps = videos.flat_map(|index| [overlap.proof(now, index).1, thins(index)]).flatten();
         steps.filter(|at| *at > now).min()
     }
 
     /// Compares what is with what should be; called whenever either may have changed and when time is due.
     pub fn reconcile(&mut self, now: Instant, wish: EdgeWish<'_>, states: PathStates) {
+        if self.release_at.is_some_and(|at| at <= now) {
+            self.tell_relay();
+        }
         self.proven |= states.is_up(self.path);
         self.impatient |= self.since + FIRST_PATH_PATIENCE <= now;
         self.retry_at = self.retry_at.filter(|at| *at > now);
@@ -223,6 +261,7 @@ impl Outgoing {
                 } else {
                     let reason = if wish.path == other { wish.reason } else { "the first path did not come up" };
                     self.settle(now, other, epoch, reason);
+                    self.tell_relay();
                 }
             }
             return;
@@ -271,6 +310,7 @@ impl Outgoing {
             pictures: wish.path == Path::Direct,
         };
         self.epoch = wish.epoch;
+        self.release_at = None;
         self.tell_overlap(&overlap);
         self.send_prepare(&overlap);
         self.overlap = Some(overlap);
@@ -294,11 +334,13 @@ impl Outgoing {
             Path::Relayed => "the direct path failed",
         };
         self.settle(now, to, epoch, reason);
+        self.tell_relay();
         self.failed = Some(to.other());
         self.retry_at = Some(now + self.return_delay);
         self.return_delay = (self.return_delay * 2).min(LAGGARD_RETRY);
     }
 
+    /// The relay has yet to be told.
     fn settle(&mut self, now: Instant, path: Path, epoch: Epoch, reason: &str) {
         self.overlap = None;
         self.raising = None;
@@ -311,7 +353,6 @@ impl Outgoing {
         reason.clone_into(&mut self.reason);
         let message = EdgeMessage::Commit { epoch, path, reason: self.reason.clone() };
         self.outputs.push_back(OutgoingOutput::Send(message));
-        self.tell_relay();
         self.outputs.push_back(OutgoingOutput::Changed { path, reason: self.reason.clone() });
     }
 
@@ -323,8 +364,9 @@ impl Outgoing {
         self.tell_relay();
     }
 
-    /// Says again which path carries this edge: after the relay forgot.
+    /// Says which path carries this edge: when that changed, or again after the relay forgot.
     pub fn tell_relay(&mut self) {
+        self.release_at = None;
         let (direct, relayed) = (self.carries(Path::Direct), self.carries(Path::Relayed));
         let voice_only = self.overlap.as_ref().is_some_and(|overlap| !overlap.pictures);
         let (epoch, reason) = (self.epoch, self.reason.clone());
@@ -342,6 +384,10 @@ impl Outgoing {
     pub fn handle_ready(&mut self, now: Instant, epoch: Epoch, path: Path) -> bool {
         let Some(overlap) = self.overlap.take_if(|overlap| overlap.to == path && overlap.epoch == epoch) else { return false };
         self.settle(now, path, epoch, &overlap.reason);
+        match path {
+            Path::Direct => self.release_at = Some(now + IN_FLIGHT),
+            Path::Relayed => self.tell_relay(),
+        }
         true
     }
 
@@ -353,7 +399,7 @@ impl Outgoing {
             None => {
                 let patience = (!self.proven && !self.impatient).then(|| self.since + FIRST_PATH_PATIENCE);
                 let raised = self.raising.map(|raising| raising.until);
-                patience.into_iter().chain(self.retry_at).chain(raised).min()
+                patience.into_iter().chain(self.retry_at).chain(raised).chain(self.release_at).min()
             }
         }
     }

@@ -64,9 +64,51 @@ fn audio_goes_first_then_one_video_after_the_other() {
     let begun = now + VIDEO_START;
     assert!(edge.carries_video(begun, Path::Relayed, 0) && !edge.carries_video(begun, Path::Relayed, 1));
     assert!(edge.carries_video(begun + VIDEO_STEP, Path::Relayed, 1));
+    assert_eq!(edge.next_step(begun, 0..2), Some(begun + VIDEO_STEP));
+}
+
+#[test]
+fn pictures_go_to_the_relay_only_as_much_as_proves_it() {
+    let now = Instant::now();
+    let mut edge = Outgoing::new(now, Path::Direct, "joined", epoch(1));
+    edge.reconcile(now, wish(Path::Relayed, 2), UP);
+    let begun = now + VIDEO_START;
+    let (pause, again) = (begun + PROOF_LENGTH, begun + PROOF_INTERVAL);
+    for (at, goes, next) in [(begun, true, pause), (pause, false, again), (again, true, again + PROOF_LENGTH)] {
+        assert_eq!(edge.carries_video(at, Path::Relayed, 0), goes);
+        assert_eq!(edge.next_step(at, 0..1), Some(next));
+        assert!(edge.carries_video(at, Path::Direct, 0) && !edge.is_thinned(at, 0));
+    }
+    edge.handle_ready(again, epoch(2), Path::Relayed);
+    assert!(edge.carries_video(again + PROOF_LENGTH, Path::Relayed, 0));
+}
+
+#[test]
+fn direct_copies_are_thinned_until_the_edge_has_left_the_relay() {
+    let now = Instant::now();
+    let mut edge = Outgoing::new(now, Path::Relayed, "joined", epoch(1));
+    edge.reconcile(now, wish(Path::Direct, 2), UP);
+    let begun = now + VIDEO_START;
     let thinned = begun + THIN_AFTER;
     assert!(!edge.is_thinned(begun, 0) && edge.is_thinned(thinned, 0) && !edge.is_thinned(thinned, 1));
     assert_eq!(edge.next_step(begun + VIDEO_STEP, 0..2), Some(begun + VIDEO_STEP + THIN_AFTER));
+    edge.handle_ready(thinned, epoch(2), Path::Direct);
+    assert!(!edge.is_thinned(thinned, 0));
+}
+
+#[test]
+fn the_relay_forwards_what_was_on_its_way_when_an_edge_left_it() {
+    let now = Instant::now();
+    let mut edge = Outgoing::new(now, Path::Relayed, "joined", epoch(1));
+    edge.reconcile(now, wish(Path::Direct, 2), UP);
+    outputs(&mut edge);
+    edge.handle_ready(now, epoch(2), Path::Direct);
+    let tells = |edge: &mut Outgoing| outputs(edge).into_iter().find(|out| matches!(out, OutgoingOutput::TellRelay { .. }));
+    assert!(tells(&mut edge).is_none() && !edge.carries(Path::Relayed));
+    assert_eq!(edge.poll_timeout(), Some(now + IN_FLIGHT));
+    edge.reconcile(now + IN_FLIGHT, wish(Path::Direct, 2), UP);
+    assert!(matches!(tells(&mut edge), Some(OutgoingOutput::TellRelay { direct: true, relayed: false, .. })));
+    assert_eq!(edge.poll_timeout(), None);
 }
 
 #[test]

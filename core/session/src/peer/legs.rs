@@ -254,7 +254,7 @@ impl PeerMachine {
                 leg.link = LinkState::Closed;
                 leg.schedule_rebuild(now);
             }
-            LegEvent::KeyframeRequested { track, encoding } => self.handle_keyframe_request(now, track, encoding),
+            LegEvent::KeyframeRequested { track, encoding } => self.handle_leg_keyframe(now, key, track, encoding),
         }
     }
 

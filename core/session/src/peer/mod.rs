@@ -11,6 +11,7 @@ mod convert;
 mod dropped;
 mod edges;
 mod event;
+mod keyframes;
 mod legs;
 mod messages;
 mod roster;
@@ -32,10 +33,11 @@ use segue_model::{EncodingId, ParticipantId, Path, Quality, Topology, TopologyPo
 use segue_wire::proto::{self, client_frame};
 
 use connection::Connection;
+use keyframes::Keyframes;
 use legs::Leg;
 use roster::Remote;
 use topology::TopologyState;
-use tracks::{KeyframeGate, Pending};
+use tracks::Pending;
 use uplink::UplinkTold;
 
 use crate::data;
@@ -136,7 +138,7 @@ pub struct PeerMachine {
     topology: TopologyState,
     signal_number: u64,
     data: data::Outgoing,
-    keyframes: BTreeMap<(TrackId, EncodingId), KeyframeGate>,
+    keyframes: Keyframes,
     uplink_told: UplinkTold,
     /// Nothing is heard on any leg, and the others have not been told where we are now.
     cut_off: bool,
@@ -174,7 +176,7 @@ impl PeerMachine {
             topology: TopologyState::default(),
             signal_number: 0,
             data: data::Outgoing::default(),
-            keyframes: BTreeMap::new(),
+            keyframes: Keyframes::default(),
             uplink_told: UplinkTold::default(),
             cut_off: false,
             moved: false,
@@ -362,7 +364,6 @@ impl PeerMachine {
         self.handle_leg_timeouts(now);
         self.handle_edge_timeouts(now);
         self.handle_data_timeout(now);
-        self.handle_keyframe_timeouts(now);
         self.settle(now);
     }
 
@@ -376,7 +377,7 @@ impl PeerMachine {
             self.leg_timeout(),
             self.edge_timeout(now),
             self.data.poll_timeout(),
-            self.keyframe_timeout(),
+            self.keyframes.poll_timeout(),
             self.topology.prepared,
         ];
         own.into_iter().flatten().min()
@@ -394,6 +395,7 @@ impl PeerMachine {
             self.answer_prepares(now);
             self.announce_ready(now);
             self.route(now);
+            self.release_keyframes(now);
             self.announce_topology();
         }
         self.transmit(now);

@@ -6,15 +6,17 @@ use std::time::Instant;
 use segue_model::{EncodingId, Path, Quality, TrackId, TrackKind};
 
 use super::{Command, LegKey, PeerMachine, RouteLeg, SectionPlan, TrackInfo};
+use crate::handover::{LAGGARD, NEWCOMER_HOLD, Outgoing};
 
 impl PeerMachine {
     /// Computes every route and tells the shell of those that changed.
     pub(super) fn route(&mut self, now: Instant) {
         let mut routes = BTreeMap::new();
         let mut video = self.video_indices().start;
+        let moves = self.moves_to_relay();
         for track in self.publications.values() {
             let index = if track.kind == TrackKind::Video { video } else { 0 };
-            routes.insert(track.id, self.route_of(now, track, index));
+            routes.insert(track.id, self.route_of(now, track, index, moves));
             video += u32::from(track.kind == TrackKind::Video);
         }
         for (track, legs) in &routes {
@@ -29,8 +31,9 @@ impl PeerMachine {
         self.largest.retain(|(track, leg), _| self.publications.contains_key(track) && self.legs.contains_key(leg));
     }
 
-    fn route_of(&self, now: Instant, track: &TrackInfo, index: u32) -> Vec<RouteLeg> {
-        let mut relayed = false;
+    /// `moves`: an edge of ours is to be on the relay and is not yet.
+    fn route_of(&self, now: Instant, track: &TrackInfo, index: u32, moves: bool) -> Vec<RouteLeg> {
+        let mut relay = RelayUse::default();
         let mut moving = false;
         let mut direct = Vec::new();
         for (&id, remote) in &self.remotes {
@@ -38,44 +41,67 @@ impl PeerMachine {
                 TrackKind::Audio => remote.out.carries(path),
                 TrackKind::Video => remote.out.carries_video(now, path, index),
             };
-            relayed |= carries(Path::Relayed);
+            if carries(Path::Relayed) {
+                relay.note(now, &remote.out, track, moves);
+            }
             moving |= remote.out.in_overlap();
             let quality = remote.wishes.get(&track.id).copied().unwrap_or_default();
             if carries(Path::Direct) && quality != Quality::Off && self.leg_is_open(LegKey::Peer(id)) {
                 direct.push((LegKey::Peer(id), quality, remote.out.is_thinned(now, index)));
             }
         }
-        // Direct legs share one encoding: the largest any of them wants. While an edge moves that is the one in use.
+        let mut legs = self.direct_routes(track, direct, moving);
+        if self.legs.contains_key(&LegKey::RelayPublisher) {
+            legs.splice(0..0, self.relay_route(track, relay, moving, &legs));
+        }
+        legs
+    }
+
+    /// Direct legs share one encoding: the largest any of them wants. While an edge moves that is the one in use.
+    fn direct_routes(&self, track: &TrackInfo, direct: Vec<(LegKey, Quality, bool)>, moving: bool) -> Vec<RouteLeg> {
         let best = direct.iter().map(|(_, quality, _)| *quality).max().unwrap_or_default();
         let in_use = self.routes.get(&track.id).into_iter().flatten().flat_map(|leg| &leg.encodings).min().copied();
         let wanted = continuity(best, track.encodings.len());
         let shared = in_use.filter(|_| moving).map_or(wanted, |in_use| in_use.max(wanted));
         let video = track.kind == TrackKind::Video;
-        let mut legs: Vec<RouteLeg> = Vec::new();
-        for (leg, _, thinned) in direct {
+        let route = |(leg, _, thinned)| {
             let before = self.encodings_on(track.id, leg).first().copied();
             let encoding = if moving { before.unwrap_or(shared) } else { shared.max(self.largest(track.id, leg)) };
-            legs.push(RouteLeg {
+            RouteLeg {
                 leg,
                 encodings: video.then_some(encoding).into_iter().collect(),
                 ladder: encodings(track).into_iter().filter(|encoding| *encoding >= wanted).collect(),
                 max_temporal: (thinned && video).then_some(0),
-            });
-        }
-        if relayed && self.legs.contains_key(&LegKey::RelayPublisher) {
-            let all = encodings(track);
-            let carried = if moving && !legs.is_empty() {
+            }
+        };
+        direct.into_iter().map(route).collect()
+    }
+
+    /// What goes to the relay beside `direct`; one copy for all.
+    fn relay_route(&self, track: &TrackInfo, relay: RelayUse, moving: bool, direct: &[RouteLeg]) -> Option<RouteLeg> {
+        let all = encodings(track);
+        let in_direct_use = || direct.iter().flat_map(|leg| leg.encodings.iter().copied());
+        let (encodings, max_temporal) = if relay.counted_on {
+            let carried = if moving && !direct.is_empty() {
                 // In overlap the relay gets what is in direct use, and what it has already; the others follow after the commits.
                 let kept = self.encodings_on(track.id, LegKey::RelayPublisher).iter().copied();
-                let kept: BTreeSet<_> = legs.iter().flat_map(|leg| leg.encodings.iter().copied()).chain(kept).collect();
-                kept.into_iter().collect()
+                in_direct_use().chain(kept).collect::<BTreeSet<_>>()
             } else {
                 let largest = self.largest(track.id, LegKey::RelayPublisher);
                 all.iter().filter(|encoding| **encoding >= largest).copied().collect()
             };
-            legs.insert(0, RouteLeg { leg: LegKey::RelayPublisher, encodings: carried, ladder: all, max_temporal: None });
-        }
-        legs
+            (carried, None)
+        } else {
+            let proof = in_direct_use().filter(|_| relay.proven);
+            (proof.chain(all.last().copied().filter(|_| relay.newcomers)).collect(), Some(0))
+        };
+        let used = relay.counted_on || !encodings.is_empty();
+        used.then(|| RouteLeg {
+            leg: LegKey::RelayPublisher,
+            encodings: encodings.into_iter().collect(),
+            ladder: all,
+            max_temporal,
+        })
     }
 
     /// The encodings a track has on a leg now.
@@ -103,6 +129,32 @@ impl PeerMachine {
     pub(super) fn sections(&self) -> Vec<SectionPlan> {
         let of = |track: &TrackInfo| SectionPlan { track: track.id, kind: track.kind, encodings: encodings(track) };
         self.publications.values().map(of).collect()
+    }
+}
+
+/// What the relay is used for, for one track.
+#[derive(Clone, Copy, Debug, Default)]
+struct RelayUse {
+    /// Somebody has it from nowhere else.
+    counted_on: bool,
+    /// The path is being proven to somebody who has it directly.
+    proven: bool,
+    /// Somebody came who has nothing yet, and would get the encoding that others have directly only with another keyframe for all.
+    newcomers: bool,
+}
+
+impl RelayUse {
+    fn note(&mut self, now: Instant, edge: &Outgoing, track: &TrackInfo, moves: bool) {
+        let video = track.kind == TrackKind::Video;
+        let small = track.encodings.len() > 1;
+        let hold = if small { LAGGARD } else { NEWCOMER_HOLD };
+        if video && moves && edge.is_fresh(now, hold) {
+            self.newcomers |= small;
+        } else if video && edge.moving_to() == Some(Path::Relayed) {
+            self.proven = true;
+        } else {
+            self.counted_on = true;
+        }
     }
 }
 

@@ -1,16 +1,13 @@
 //! What we publish, what we want of others, and who needs a keyframe.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use segue_model::{EncodingId, ParticipantId, Path, Quality, TrackId, TrackKind};
+use segue_model::{EncodingId, ParticipantId, Path, Quality, TrackId};
 use segue_wire::proto::signal_body::Body;
 use segue_wire::proto::{self, ErrorCode, client_frame};
 
 use super::signals::Carriers;
 use super::{Command, LegKey, PeerEvent, PeerMachine, PublishRequest, TrackInfo, convert};
-
-/// Keyframe requests for one encoding are answered at most this often, over all legs together.
-const KEYFRAME_INTERVAL: Duration = Duration::from_millis(500);
 
 /// A publication the relay has not answered.
 #[derive(Clone, Debug)]
@@ -18,14 +15,6 @@ pub(super) struct Pending {
     pub request: PublishRequest,
     /// The id it had in the session before.
     pub renumbers: Option<TrackId>,
-}
-
-/// Requests for keyframes of one encoding.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct KeyframeGate {
-    answered: Instant,
-    /// Somebody asked since.
-    waiting: bool,
 }
 
 impl PeerMachine {
@@ -109,7 +98,7 @@ impl PeerMachine {
         if self.publications.remove(&track).is_some() {
             let message = proto::Unpublish { track: track.0.into() };
             self.send_server(now, client_frame::Message::Unpublish(message));
-            self.keyframes.retain(|(of, _), _| *of != track);
+            self.keyframes.remove(track);
             for remote in self.remotes.values_mut() {
                 remote.wishes.remove(&track);
             }
@@ -167,41 +156,5 @@ impl PeerMachine {
             Path::Relayed => LegKey::RelaySubscriber,
         };
         self.commands.push_back(Command::RequestKeyframe { leg, track, encoding });
-    }
-
-    pub(super) fn handle_keyframe_signal(&mut self, now: Instant, from: ParticipantId, request: proto::KeyframeRequest) {
-        let encoding =
-            u8::try_from(request.encoding).ok().filter(|encoding| usize::from(*encoding) < segue_model::MAX_ENCODINGS);
-        if let (Some(track), Some(encoding)) = (convert::track_id(request.track), encoding)
-            && self.remotes.contains_key(&from)
-        {
-            self.handle_keyframe_request(now, track, EncodingId(encoding));
-        }
-    }
-
-    pub(super) fn handle_keyframe_request(&mut self, now: Instant, track: TrackId, encoding: EncodingId) {
-        if self.publications.get(&track).is_none_or(|track| track.kind != TrackKind::Video) {
-            return;
-        }
-        match self.keyframes.get_mut(&(track, encoding)) {
-            Some(gate) if now < gate.answered + KEYFRAME_INTERVAL => gate.waiting = true,
-            _ => {
-                self.keyframes.insert((track, encoding), KeyframeGate { answered: now, waiting: false });
-                self.events.push_back(PeerEvent::KeyframeRequested { track, encoding });
-            }
-        }
-    }
-
-    pub(super) fn handle_keyframe_timeouts(&mut self, now: Instant) {
-        let over = |gate: &KeyframeGate| gate.answered + KEYFRAME_INTERVAL <= now;
-        let due: Vec<_> = self.keyframes.iter().filter(|(_, gate)| over(gate) && gate.waiting).map(|(key, _)| *key).collect();
-        self.keyframes.retain(|_, gate| !over(gate));
-        for (track, encoding) in due {
-            self.handle_keyframe_request(now, track, encoding);
-        }
-    }
-
-    pub(super) fn keyframe_timeout(&self) -> Option<Instant> {
-        self.keyframes.values().map(|gate| gate.answered + KEYFRAME_INTERVAL).min()
     }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use segue_model::{Path, TrackKind};
 
+use super::overlap::Carried;
 use super::trial::{AFTERMATH, Class, Trial};
 use crate::world::World;
 
@@ -49,13 +50,6 @@ pub struct Measured {
     pub moved: bool,
 }
 
-/// Bytes of all legs of a participant, at a time.
-#[derive(Clone, Copy, Debug, Default)]
-struct Bytes {
-    sent: u64,
-    received: u64,
-}
-
 /// One of the two runs.
 #[derive(Debug)]
 pub struct Side {
@@ -64,7 +58,11 @@ pub struct Side {
     begun: Instant,
     /// Since the beginning of the world, as the worlds of a comparison have different bases.
     pub until: Duration,
-    slices: Vec<(Duration, Vec<Bytes>, bool)>,
+    /// When some edge was between two paths.
+    moving: Vec<Duration>,
+    /// The latest look.
+    moves: bool,
+    carried: Carried,
     prepared: Option<Duration>,
     last_commit: Option<Duration>,
     keyframes_before: u64,
@@ -103,7 +101,9 @@ impl Side {
             base: world.base,
             begun: world.now,
             until: world.now - world.base,
-            slices: Vec::new(),
+            moving: Vec::new(),
+            moves: false,
+            carried: Carried::default(),
             prepared: None,
             last_commit: None,
             keyframes_before: 0,
@@ -135,22 +135,14 @@ impl Side {
     }
 
     pub fn sample(&mut self, world: &World) {
-        // Of those whose edges move: what newcomers send comes sooner in one run than in the other.
-        let tracks: BTreeSet<_> = (0..self.established).flat_map(|at| world.nodes[at].publications.keys().copied()).collect();
-        let bytes = (0..self.established).map(|at| {
-            let mut bytes = Bytes::default();
-            for leg in world.nodes[at].legs.values() {
-                bytes.sent += leg.sent;
-                let of = leg.received.iter().filter(|(track, _)| tracks.contains(track));
-                bytes.received += of.map(|(_, bytes)| *bytes).sum::<u64>();
-            }
-            bytes
-        });
-        let moving = (0..self.established).any(|at| {
+        self.carried.sample(world, self.established);
+        self.moves = (0..self.established).any(|at| {
             let machine = &world.nodes[at].machine;
             machine.path_info().iter().any(|edge| edge.moving && machine.local() == Some(edge.edge.publisher))
         });
-        self.slices.push((world.now - self.base, bytes.collect(), moving));
+        if self.moves {
+            self.moving.push(world.now - self.base);
+        }
     }
 
     /// Everything that was to move has, some time ago; or never will.
@@ -166,8 +158,7 @@ impl Side {
         self.last_commit = times.max();
         let handover = world.oracle.handovers.iter().map(|(at, _)| *at - self.base).find(|at| *at >= begun);
         self.prepared = handover;
-        let moving = self.slices.last().is_some_and(|(_, _, moving)| *moving);
-        let quiet = self.last_commit.is_some_and(|at| world.now - self.base >= at + AFTERMATH) && !moving;
+        let quiet = self.last_commit.is_some_and(|at| world.now - self.base >= at + AFTERMATH) && !self.moves;
         let over = quiet || time >= LONGEST;
         if over {
             self.until = world.now - world.base;
@@ -193,6 +184,7 @@ impl Side {
         let mut edges = edges.filter(|edge| ![Some(edge.edge.publisher), Some(edge.edge.subscriber)].contains(&stays));
         self.moved = edges.all(|edge| edge.path == wanted);
         self.collect(world);
+        self.carried.collect(world, self.established);
         let sent = world.oracle.sent.get("n0").cloned().unwrap_or_default();
         let grace = sent.len().saturating_sub(12);
         for at in 1..self.established {
@@ -269,17 +261,6 @@ impl Side {
             ..Measured::default()
         }
     }
-
-    fn bytes_between(&self, from: Duration, to: Duration) -> Vec<Bytes> {
-        let at = |time: Duration| {
-            let index = self.slices.partition_point(|(at, ..)| *at < time).min(self.slices.len().saturating_sub(1));
-            self.slices.get(index).map(|(_, bytes, _)| bytes.clone()).unwrap_or_default()
-        };
-        let pairs = at(from).into_iter().zip(at(to));
-        pairs
-            .map(|(a, b)| Bytes { sent: b.sent.saturating_sub(a.sent), received: b.received.saturating_sub(a.received) })
-            .collect()
-    }
 }
 
 /// Keyframes asked for by those who were there, of those who were there: a newcomer's first picture is nobody's second.
@@ -341,17 +322,12 @@ pub fn compare(trial: &Trial, with: &Side, without: &Side) -> Measured {
         }
     }
     measured.migrate_ms = with.migrate_ms(trial);
-    let moving: Vec<Duration> = with.slices.iter().filter(|(_, _, moving)| *moving).map(|(at, ..)| *at).collect();
-    if let (Some(first), Some(last)) = (moving.first(), moving.last()) {
+    if let (Some(first), Some(last)) = (with.moving.first(), with.moving.last()) {
         measured.overlap_ms = Some(ms(*last - *first) + 20.0);
         if trial.participants >= 3 && trial.up && *last - *first >= Duration::from_millis(60) {
-            let pairs = with.bytes_between(*first, *last).into_iter().zip(without.bytes_between(*first, *last));
-            let ratios: Vec<(f64, f64)> = pairs
-                .filter(|(_, usual)| usual.sent > 0 && usual.received > 0)
-                .map(|(own, usual)| (own.sent as f64 / usual.sent as f64, own.received as f64 / usual.received as f64))
-                .collect();
-            measured.uplink_ratio = ratios.iter().map(|(up, _)| *up).reduce(f64::max);
-            measured.downlink_ratio = ratios.iter().map(|(_, down)| *down).reduce(f64::max);
+            let ratios = with.carried.ratios(&without.carried, &(*first..*last));
+            measured.uplink_ratio = ratios.map(|ratios| ratios.uplink);
+            measured.downlink_ratio = ratios.map(|ratios| ratios.downlink);
         }
     }
     measured

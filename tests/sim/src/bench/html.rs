@@ -21,8 +21,9 @@ hop instead, so that its twin loses other packets.</p><ul><li><b>Audio gap</b>: 
 not, from the room's decision to 3 s after the last edge has moved, for each pair of participants.</li><li><b>Audio hole</b>: the longest time \
 without anything to play, less that of the twin: a playout that is held would leave out no frame and still be heard.</li><li><b>Video gap</b>: \
 the longest excess of the interval between two pictures shown over that between their captures, less the twin's.</li><li><b>Frames lost</b>: \
-frames of video the twin showed and this run did not.</li><li><b>Overlap cost</b>: bytes of a participant from the first edge in overlap to the \
-last, over those of the twin in the same time, for the participant it costs most; without keyframes, which a newcomer costs in both runs.</li>\
+frames of video the twin showed and this run did not.</li><li><b>Overlap cost</b>: bytes of the frames captured between the first edge \
+in overlap and the last, on all legs of a participant and with all repairs, over those of the same frames in the twin, for the participant it costs \
+most; without frames that are keyframes in either run, which a newcomer costs in both.</li>\
 <li><b>Outage</b>: after a relay was killed, an edge cut or a network lost, the longest silence of an edge; no twin.</li><li><b>Quality</b>: \
 bytes of each picture played from 1 to 3 s after the last commit, over those of the twin.</li><li><b>Migration</b>: from the room's decision to \
 the last commit, less ten times the difference of paths for which playout is stretched. <code>16</code>: eight more join a mesh of eight at \

@@ -6,6 +6,7 @@
 
 mod compare;
 mod html;
+mod overlap;
 mod report;
 mod trial;
 

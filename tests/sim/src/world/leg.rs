@@ -43,9 +43,6 @@ pub struct Leg {
     ssrc: Ssrc,
     routes: BTreeMap<TrackId, RouteLeg>,
     rng: Rng,
-    /// Bytes sent and received, of RTP. Without keyframes: what a newcomer costs is no cost of a change of path.
-    pub sent: u64,
-    pub received: BTreeMap<TrackId, u64>,
     /// Something was done with it since it was last drained.
     pub stale: bool,
     /// When it is due, if it is not stale.
@@ -77,8 +74,6 @@ impl Leg {
             ssrc,
             routes: BTreeMap::new(),
             rng,
-            sent: 0,
-            received: BTreeMap::new(),
             stale: true,
             due: None,
         }
@@ -170,9 +165,6 @@ impl Leg {
 
     pub fn handle_rtp(&mut self, now: Instant, packet: RtpPacket, out: &mut Vec<MediaPacket>) {
         self.stale = true;
-        if let Some(origin) = packet.header.extensions.origin {
-            *self.received.entry(origin.source).or_insert(0) += counted(&packet);
-        }
         let mut received = self.recv.handle_rtp(now, packet);
         while let Some(media) = received {
             out.push(media.packet);
@@ -220,9 +212,7 @@ impl Leg {
         if !self.up {
             return None;
         }
-        let packet = self.send.poll_transmit(now)?;
-        self.sent += counted(&packet);
-        Some(packet)
+        self.send.poll_transmit(now)
     }
 
     pub fn poll_rtcp(&mut self, now: Instant) -> Option<Bytes> {
@@ -272,9 +262,4 @@ impl Leg {
     pub fn rtt(&self) -> Option<Duration> {
         self.send.stats().rtt
     }
-}
-
-fn counted(packet: &RtpPacket) -> u64 {
-    let keyframe = packet.header.extensions.origin.is_some_and(|origin| origin.flags.keyframe);
-    if keyframe { 0 } else { packet.payload.len() as u64 }
 }

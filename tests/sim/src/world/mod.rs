@@ -10,6 +10,7 @@ pub mod node;
 pub mod relay;
 mod signalling;
 pub mod source;
+pub mod traffic;
 mod uplink;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -33,6 +34,7 @@ use link::Links;
 use node::{Effect, Node, NodeSetup, Note};
 use relay::{ConnId, Relay};
 use signalling::{Message, Pipe, PipeId};
+use traffic::FrameKey;
 
 /// Round trips from a candidate pair to media: one check answered (RFC 8445), one for the pair's nomination, three of DTLS 1.2 (RFC 6347), the first
 /// of them for the cookie. `tests/e2e/tests/round_trips.rs` counts them on real sockets.
@@ -547,6 +549,13 @@ impl World {
                 self.queue.push(at, Happening::Rtp(remote, body));
             }
         }
+    }
+
+    /// When a frame of somebody who is here was captured, since the beginning of the world.
+    pub fn captured_at(&self, (track, timestamp): FrameKey) -> Option<Duration> {
+        let node = self.nodes.iter().find(|node| node.publications.contains_key(&track))?;
+        let publication = node.publications.get(&track)?;
+        Some(node.clock.world(publication.begun() + publication.made_at(timestamp)).saturating_duration_since(self.base))
     }
 
     fn made_at(&self, owner: usize, track: TrackId, timestamp: u32) -> Option<Duration> {

@@ -17,6 +17,7 @@ use segue_wire::proto;
 
 use super::leg::{Leg, Session};
 use super::source::{AUDIO_FRAME, Publication, SourceSpec};
+use super::traffic::Traffic;
 use super::uplink::START_RATE;
 use crate::clock::LocalClock;
 use crate::played::Played;
@@ -122,8 +123,10 @@ pub struct Node {
     pub paths: Vec<(Instant, ParticipantId, ParticipantId, Path, String)>,
     /// Reliable messages received, in order: from whom and which.
     pub messages: Vec<(String, u64)>,
-    /// Everything played is kept, not only the last of it.
+    /// Everything played and carried is kept, not only the last of it.
     record: bool,
+    /// What was carried, where it is kept.
+    pub traffic: Traffic,
     fresh: Vec<MediaPacket>,
     due_legs: Vec<LegKey>,
     /// The machine was handed something, or said something, since it was last asked when it is due.
@@ -162,6 +165,7 @@ impl Node {
             paths: Vec::new(),
             messages: Vec::new(),
             record,
+            traffic: Traffic::default(),
             fresh: Vec::new(),
             due_legs: Vec::new(),
             machine_stale: true,
@@ -222,6 +226,9 @@ impl Node {
         let Some(key) = self.leg_of(session) else { return };
         let Some(leg) = self.legs.get_mut(&key) else { return };
         let id = leg.id;
+        if self.record {
+            self.traffic.received.note(&packet);
+        }
         let mut fresh = std::mem::take(&mut self.fresh);
         leg.handle_rtp(now, packet, &mut fresh);
         self.merge(now, key, id, &mut fresh);
@@ -401,6 +408,9 @@ impl Node {
         let mut busy = false;
         for (key, leg) in self.legs.iter_mut().filter(|(_, leg)| leg.stale) {
             while let Some(packet) = leg.poll_transmit(now) {
+                if self.record {
+                    self.traffic.sent.note(&packet);
+                }
                 self.effects.push(Effect::Rtp { leg: *key, packet });
             }
             leg.account(now, &mut self.uplink);

@@ -6,7 +6,7 @@ use segue_model::{EncodingId, TopologyPolicy, TrackKind, TrackSource};
 use segue_wire::proto::{self, ErrorCode, client_frame, server_frame};
 
 use super::super::*;
-use crate::handover::{THIN_AFTER, VIDEO_START};
+use crate::handover::VIDEO_START;
 
 struct Lone {
     machine: PeerMachine,
@@ -144,28 +144,24 @@ fn a_direct_leg_gets_one_encoding_and_the_relay_all_after_the_commit() {
         lone.up(leg);
     }
     let ladder = || vec![EncodingId(0), EncodingId(1), EncodingId(2)];
-    let direct =
-        |max_temporal| RouteLeg { leg: LegKey::Peer(peer), encodings: vec![EncodingId(0)], ladder: ladder(), max_temporal };
-    let relayed = |encodings: &[u8]| RouteLeg {
+    let direct = RouteLeg { leg: LegKey::Peer(peer), encodings: vec![EncodingId(0)], ladder: ladder(), max_temporal: None };
+    let relayed = |encodings: &[u8], max_temporal| RouteLeg {
         leg: LegKey::RelayPublisher,
         encodings: encodings.iter().map(|encoding| EncodingId(*encoding)).collect(),
         ladder: ladder(),
-        max_temporal: None,
+        max_temporal,
     };
-    assert_eq!(last_route(&lone.commands()), [direct(None)]);
+    assert_eq!(last_route(&lone.commands()), std::slice::from_ref(&direct));
     let target = proto::Topology::Relayed.into();
     lone.hear(server_frame::Message::TopologyPrepare(proto::TopologyPrepare { epoch: epoch(6), target, reason: "big".into() }));
     lone.now += VIDEO_START;
     lone.machine.handle_timeout(lone.now);
-    assert_eq!(last_route(&lone.commands()), [relayed(&[0]), direct(None)]);
-    lone.now += THIN_AFTER;
-    lone.machine.handle_timeout(lone.now);
-    assert_eq!(last_route(&lone.commands()), [relayed(&[0]), direct(Some(0))]);
+    assert_eq!(last_route(&lone.commands()), [relayed(&[0], Some(0)), direct]);
     let ready = proto::EdgeReady { epoch: epoch(6), path: proto::Path::Relayed.into() };
     let body = proto::SignalBody { body: Some(proto::signal_body::Body::EdgeReady(ready)) };
     let signal = proto::Signal { from: 7, to: 5, number: 1, body: prost::Message::encode_to_vec(&body) };
     lone.hear(server_frame::Message::Signal(signal));
-    assert_eq!(last_route(&lone.commands()), [relayed(&[0, 1, 2])]);
+    assert_eq!(last_route(&lone.commands()), [relayed(&[0, 1, 2], None)]);
     lone.machine.unpublish(lone.now, track);
     assert_eq!(last_route(&lone.commands()), []);
 }
