@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::shell::{cargo, execute, target, top};
-use crate::{doctor, python};
+use crate::{doctor, kotlin, python};
 
 /// Languages that something is generated for.
 const LANGUAGES: [&str; 3] = ["python", "kotlin", "swift"];
@@ -47,6 +47,7 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
         library = build(profile)?;
     }
     generate(&library)?;
+    kotlin::place_native(&library)?;
     if profile == Profile::Release {
         check_size(&library)?;
     }

@@ -25,6 +25,12 @@ pub const BUILD: &[Need] = &[
 pub const PYTHON: &[Need] =
     &[Need { programs: &["python3"], packages: "python3 python3-venv", why: "builds and tests the Python package" }];
 
+/// To build and test the Kotlin package.
+pub const KOTLIN: &[Need] = &[
+    Need { programs: &["javac"], packages: "openjdk-17-jdk-headless", why: "runs what Kotlin is compiled to" },
+    Need { programs: &["mvn"], packages: "maven", why: "builds and tests the Kotlin package" },
+];
+
 /// To run the demo with real pictures and voices.
 pub const MEDIA: &[Need] =
     &[Need { programs: &["python3"], packages: "python3 python3-venv", why: "fetches the sample video" }];

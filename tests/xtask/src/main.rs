@@ -5,6 +5,7 @@ mod bindings;
 mod demo;
 mod doctor;
 mod fuzz;
+mod kotlin;
 mod media;
 mod python;
 mod shell;
@@ -22,7 +23,7 @@ usage: cargo xtask COMMAND
   bench NAME [ARGS]       measures something and prints JSON lines (tests/bench/README.md says what there is);
                           handover --real: over real sockets instead of in virtual time
   test [--only STEP]...   every test: lints, house rules, unit, property, end to end, browser, fuzz replay
-                          (steps: format test browser python standard clippy fuzz)
+                          (steps: format test browser python kotlin standard clippy fuzz)
   bindings [--release] [--accept]   builds the seam and generates what Swift, Kotlin and Python need into target/bindings
   fuzz [SECONDS] [NAME]   runs the fuzz targets, each for SECONDS (default 60)
   doctor [--check]        says what this machine lacks and installs it where it can (--check: only says)

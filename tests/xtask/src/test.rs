@@ -3,17 +3,18 @@
 use std::time::Instant;
 
 use crate::shell::{cargo, execute};
-use crate::{doctor, fuzz, media, python, standard};
+use crate::{doctor, fuzz, kotlin, media, python, standard};
 
 /// A step of the run: what it is called, and what it does.
 type Step = (&'static str, fn() -> Result<(), String>);
 
 /// In the order a developer wants to hear of a mistake.
-const STEPS: [Step; 7] = [
+const STEPS: [Step; 8] = [
     ("format", format),
     ("test", everything),
     ("browser", browser),
     ("python", python::test),
+    ("kotlin", kotlin::test),
     ("standard", standard::clients),
     ("clippy", clippy),
     ("fuzz", fuzz::replay),
