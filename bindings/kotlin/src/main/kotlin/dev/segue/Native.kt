@@ -22,7 +22,9 @@ internal object Native {
         try {
             mismatch(sdkVersion(), SDK_VERSION)
         } catch (missing: UnsatisfiedLinkError) {
-            NativeLibraryException(
+            // JNA throws the same for a library that lacks a function and for none at all.
+            if (missing.message.orEmpty().contains("looking up function")) stale(missing)
+            else NativeLibraryException(
                 "the native library of segue does not load here (${missing.message}): use a jar made for this system", "missing", missing,
             )
         } catch (stale: LinkageError) {
