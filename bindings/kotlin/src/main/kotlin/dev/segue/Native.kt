@@ -79,3 +79,11 @@ internal inline fun <reified T : Enum<T>> Enum<*>.named(): T = enumValueOf(name)
 
 /** Where index 0 of a direct buffer lies. The buffer has to stay reachable for as long as the address is used. */
 internal fun ByteBuffer.address(): Long = Pointer.nativeValue(Jna.getDirectBufferPointer(this))
+
+/** [length] bytes from [from] on. As `slice(from, length)`, which Android has only since version 14. */
+internal fun ByteBuffer.part(from: Int, length: Int): ByteBuffer {
+    val all = duplicate()
+    all.limit(from + length)
+    all.position(from)
+    return all.slice()
+}

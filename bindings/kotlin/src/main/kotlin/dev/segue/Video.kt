@@ -121,7 +121,7 @@ private class Layout(
     fun planes(memory: ByteBuffer): List<Plane> {
         val luma = strideY * height
         val chroma = strideUv * (height / 2)
-        val part = { from: Int, length: Int -> memory.slice(from, length).asReadOnlyBuffer() }
+        val part = { from: Int, length: Int -> memory.part(from, length).asReadOnlyBuffer() }
         return listOf(
             Plane(part(0, luma), width, height, strideY),
             Plane(part(luma, chroma), width / 2, height / 2, strideUv),
@@ -153,8 +153,12 @@ internal object Views {
 
     private val kept = AtomicLong()
 
-    /** A view that keeps the frame until it, and everything sliced from it, is collected; null where views keep too much already. */
+    /** Whether a slice keeps the buffer it is of. On Android it keeps the memory only of buffers that Java allocated: views are of copies there. */
+    private val slicesKeep = System.getProperty("java.vm.name") != "Dalvik"
+
+    /** A view that keeps the frame until it, and everything sliced from it, is collected; null where views keep too much already, or could not keep it. */
     fun pin(frame: NativeFrame, address: Long, length: Int): ByteBuffer? {
+        if (!slicesKeep) return null
         if (kept.addAndGet(length.toLong()) > LIMIT) {
             kept.addAndGet(-length.toLong())
             return null
@@ -190,13 +194,13 @@ public class VideoBuffer(public val width: Int, public val height: Int) {
     public val data: ByteBuffer = ByteBuffer.allocateDirect(width * height * 3 / 2)
 
     /** Brightness. */
-    public val y: Plane = Plane(data.slice(0, width * height), width, height)
+    public val y: Plane = Plane(data.part(0, width * height), width, height)
 
     /** Blue difference. */
-    public val u: Plane = Plane(data.slice(width * height, width * height / 4), width / 2, height / 2)
+    public val u: Plane = Plane(data.part(width * height, width * height / 4), width / 2, height / 2)
 
     /** Red difference. */
-    public val v: Plane = Plane(data.slice(width * height * 5 / 4, width * height / 4), width / 2, height / 2)
+    public val v: Plane = Plane(data.part(width * height * 5 / 4, width * height / 4), width / 2, height / 2)
 
     init {
         for (at in 0 until width * height) data.put(at, BLACK)
@@ -259,9 +263,9 @@ public class VideoSource(
         val luma = width * height
         val planes = i420.slice()
         return pushPlanes(
-            Plane(planes.slice(0, luma), width, height),
-            Plane(planes.slice(luma, luma / 4), width / 2, height / 2),
-            Plane(planes.slice(luma * 5 / 4, luma / 4), width / 2, height / 2),
+            Plane(planes.part(0, luma), width, height),
+            Plane(planes.part(luma, luma / 4), width / 2, height / 2),
+            Plane(planes.part(luma * 5 / 4, luma / 4), width / 2, height / 2),
             timestampUs,
         )
     }
