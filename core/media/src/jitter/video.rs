@@ -1,10 +1,11 @@
 //! The video jitter buffer: packets of all encodings of a source in, decodable frames in their time out.
 //!
 //! A frame is handed out when it is complete, can be decoded after what was handed out before, and is due. Frames that are not
-//! complete by the time a later decodable one is due are left behind. What is missing is told from the packet numbers of each
+//! complete by the time a later decodable one is due, or of which a part came an interval after that, are left behind. What is missing is told from the packet numbers of each
 //! temporal layer, so a layer that somebody chose not to send is no loss.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use segue_model::{EncodingId, MAX_TEMPORAL_LAYERS, MediaTime, MediaTimeUnwrapper, TrackId, TrackKind};
@@ -19,6 +20,10 @@ use crate::packet::MediaPacket;
 /// Share of the frames that shall be complete when due: at 1 % of loss some three in a hundred need a retransmission, and those shall be
 /// in time. The rest is repaired late or concealed by the decoder.
 const QUANTILE_PERMILLE: usize = 990;
+
+/// What a frame of which a part came is waited for, at most, when the one after it is due: to leave it out makes as long a step in what is
+/// shown as to show it an interval late.
+const GRACE: Duration = Duration::from_millis(40);
 
 /// A frame this much later than the quickest was repaired, or waited in a queue.
 const REPAIRED: Duration = Duration::from_millis(15);
@@ -193,7 +198,7 @@ impl VideoBuffer {
         self.delay.advance(now);
         loop {
             let candidate = self.choose()?;
-            if self.delay.due(candidate.time).is_some_and(|due| due > now) {
+            if self.due(candidate).is_some_and(|due| due > now) {
                 return None;
             }
             if let Some(frame) = self.take(now, candidate) {
@@ -205,13 +210,13 @@ impl VideoBuffer {
     /// Whether [`VideoBuffer::poll_frame`] would return a frame.
     #[must_use]
     pub fn is_ready(&self, now: Instant) -> bool {
-        self.choose().is_some_and(|next| self.delay.due(next.time).is_none_or(|due| due <= now))
+        self.choose().is_some_and(|next| self.due(next).is_none_or(|due| due <= now))
     }
 
     /// When the next frame is due, or patience with a missing one ends.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let due = self.choose().and_then(|next| self.delay.due(next.time));
+        let due = self.choose().and_then(|next| self.due(next));
         let need = self.keyframe_need().map(|(_, at)| at);
         due.into_iter().chain(need).min()
     }
@@ -282,6 +287,17 @@ impl VideoBuffer {
             (Some(next), Some(other)) if next.time < other.time => Some(next),
             (next, other) => other.or(next),
         }
+    }
+
+    /// When a frame is handed out: in its time, and later where a part of one before it has come.
+    fn due(&self, candidate: Candidate) -> Option<Instant> {
+        let due = self.delay.due(candidate.time)?;
+        let playing = self.playing.filter(|playing| playing.encoding == candidate.encoding);
+        let waits = playing.filter(|playing| {
+            let own = self.encodings.get(&playing.encoding);
+            own.is_some_and(|own| own.awaits_a_part(playing.number + 1..candidate.number))
+        });
+        Some(due + waits.map_or(Duration::ZERO, |playing| playing.interval.map_or(GRACE, |interval| interval.min(GRACE))))
     }
 
     fn take(&mut self, now: Instant, candidate: Candidate) -> Option<ReceivedFrame> {
@@ -408,14 +424,19 @@ impl Encoding {
 
     fn first_decodable(&self, playing: Playing) -> Option<Candidate> {
         let mut newer = self.frames.range(playing.number + 1..);
-        let (number, frame) = newer.find(|(number, frame)| {
-            let has_reference = match frame.needs() {
-                None => true,
-                Some(back) => number.checked_sub(back).is_some_and(|needed| self.delivered.binary_search(&needed).is_ok()),
-            };
-            has_reference && frame.is_complete()
-        })?;
+        let (number, frame) = newer.find(|(number, frame)| self.has_reference(**number, frame) && frame.is_complete())?;
         Some(Candidate { encoding: playing.encoding, number: *number, time: frame.time })
+    }
+
+    /// What a frame refers to was handed out.
+    fn has_reference(&self, number: u64, frame: &Assembly) -> bool {
+        let handed_out = |back| number.checked_sub(back).is_some_and(|needed| self.delivered.binary_search(&needed).is_ok());
+        frame.needs().is_none_or(handed_out)
+    }
+
+    /// A frame among these could be decoded if the rest of it came.
+    fn awaits_a_part(&self, numbers: Range<u64>) -> bool {
+        self.frames.range(numbers).any(|(number, frame)| !frame.is_complete() && self.has_reference(*number, frame))
     }
 
     /// Notes that a frame was handed out; answers how many that were sent to us should have been before it.

@@ -411,9 +411,26 @@ fn what_another_leg_delivered_is_not_sent_again() {
         world.run(world.now + ms(33), &Nothing);
         (0..PER_FRAME).for_each(|part| world.send.push(world.now, &video(frame, part, frame == 0)));
     }
+    assert_eq!(world.repairs, 0);
     world.run(world.now + ms(500), &Nothing);
     assert!(world.lost > 30);
-    assert_eq!(world.repairs, 0);
+    // The last packet before a silence goes twice; nothing was asked for.
+    assert_eq!(world.repairs, 1);
+}
+
+#[test]
+fn the_end_of_a_stream_is_repaired_although_nothing_comes_after_it() {
+    for first_lost in 0..PER_FRAME {
+        let mut world = sdk(5, Link::CLEAN);
+        for frame in 0..30 {
+            world.run(world.now + ms(33), &Everything);
+            (0..PER_FRAME).for_each(|part| world.send.push(world.now, &video(frame, part, frame == 0)));
+        }
+        world.run(world.now + ms(12), &Everything);
+        (first_lost..PER_FRAME).for_each(|_| assert!(world.forward.pop_last().is_some()));
+        world.run(world.now + ms(300), &Everything);
+        assert_eq!(world.video_packets().len(), 30 * PER_FRAME as usize, "all from packet {first_lost} on were lost");
+    }
 }
 
 #[test]

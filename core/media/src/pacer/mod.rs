@@ -1,12 +1,16 @@
-//! Spreads packets over time: audio at once, then retransmissions, then video, at a rate.
+//! Spreads packets over time: audio at once, then retransmissions, then video, at a rate that its streams share evenly.
 //!
 //! A leaky bucket. Everything that leaves is paid for; audio leaves whether or not it can be paid, everything else waits
 //! until the debt is gone. So audio never waits behind video, and video makes room for it.
+
+mod lanes;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use segue_model::{DataRate, DataSize};
+
+use lanes::Lanes;
 
 /// Time the bucket may be ahead: timers of shells are a millisecond coarse, and runs of packets leave in one call.
 const BURST: Duration = Duration::from_millis(5);
@@ -60,7 +64,7 @@ pub struct Pacer<T> {
     rate: FixedRate,
     audio: VecDeque<Waiting<T>>,
     repair: VecDeque<Waiting<T>>,
-    video: VecDeque<Waiting<T>>,
+    video: Lanes<T>,
     /// Payable bytes in the queues of repair and video.
     waiting: DataSize,
     /// All that left is paid for at this time.
@@ -90,7 +94,7 @@ impl<T> Pacer<T> {
             rate,
             audio: VecDeque::new(),
             repair: VecDeque::new(),
-            video: VecDeque::new(),
+            video: Lanes::new(),
             waiting: DataSize::ZERO,
             paid: None,
             probe: None,
@@ -143,19 +147,28 @@ impl<T> Pacer<T> {
         self.waiting
     }
 
-    /// Queues a packet.
+    /// Queues a packet of `stream`.
     ///
     /// # Errors
     /// [`PacerFull`] where the queue holds all it may; the packet is dropped.
-    pub fn push(&mut self, now: Instant, queue: PacerQueue, size: DataSize, item: T) -> Result<(), PacerFull> {
+    pub fn push(&mut self, now: Instant, queue: PacerQueue, stream: u32, size: DataSize, item: T) -> Result<(), PacerFull> {
         let waiting = self.waiting + size;
         let payable = queue != PacerQueue::Audio;
         let late = self.rate.0.time_for(waiting).is_some_and(|wait| wait > MAX_WAIT);
-        let list = self.list(queue);
-        if list.len() >= MAX_PACKETS || (payable && (late || waiting > MAX_BYTES)) {
+        let len = match queue {
+            PacerQueue::Audio => self.audio.len(),
+            PacerQueue::Repair => self.repair.len(),
+            PacerQueue::Video => self.video.len(),
+        };
+        if len >= MAX_PACKETS || (payable && (late || waiting > MAX_BYTES)) {
             return Err(PacerFull);
         }
-        list.push_back(Waiting { item, size, since: now });
+        let packet = Waiting { item, size, since: now };
+        match queue {
+            PacerQueue::Audio => self.audio.push_back(packet),
+            PacerQueue::Repair => self.repair.push_back(packet),
+            PacerQueue::Video => self.video.push(stream, packet),
+        }
         if payable {
             self.waiting = waiting;
         }
@@ -165,23 +178,20 @@ impl<T> Pacer<T> {
     /// Drops the waiting packets of a queue that `keep` does not want.
     pub fn retain(&mut self, queue: PacerQueue, mut keep: impl FnMut(&T) -> bool) {
         let mut dropped = DataSize::ZERO;
-        self.list(queue).retain(|waiting| {
+        let keep = |waiting: &Waiting<T>| {
             let keep = keep(&waiting.item);
             if !keep {
                 dropped += waiting.size;
             }
             keep
-        });
+        };
+        match queue {
+            PacerQueue::Audio => self.audio.retain(keep),
+            PacerQueue::Repair => self.repair.retain(keep),
+            PacerQueue::Video => self.video.retain(keep),
+        }
         if queue != PacerQueue::Audio {
             self.waiting = self.waiting - dropped;
-        }
-    }
-
-    fn list(&mut self, queue: PacerQueue) -> &mut VecDeque<Waiting<T>> {
-        match queue {
-            PacerQueue::Audio => &mut self.audio,
-            PacerQueue::Repair => &mut self.repair,
-            PacerQueue::Video => &mut self.video,
         }
     }
 
@@ -246,12 +256,12 @@ mod tests {
         let now = Instant::now();
         let mut pacer = at_one_millisecond_a_packet();
         for _ in 0..20 {
-            pacer.push(now, PacerQueue::Video, PACKET, "video").unwrap();
+            pacer.push(now, PacerQueue::Video, 1, PACKET, "video").unwrap();
         }
         drain(&mut pacer, now);
         assert_eq!(pacer.pop(now), None);
-        pacer.push(now, PacerQueue::Repair, PACKET, "repair").unwrap();
-        pacer.push(now, PacerQueue::Audio, DataSize::bytes(100), "audio").unwrap();
+        pacer.push(now, PacerQueue::Repair, 1, PACKET, "repair").unwrap();
+        pacer.push(now, PacerQueue::Audio, 1, DataSize::bytes(100), "audio").unwrap();
         assert_eq!(drain(&mut pacer, now), ["audio"]);
         let due = pacer.poll_timeout().unwrap();
         assert!(due > now);
@@ -259,11 +269,32 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_does_not_wait_behind_a_large_frame_of_another() {
+        let start = Instant::now();
+        let mut pacer = at_one_millisecond_a_packet();
+        for _ in 0..50 {
+            pacer.push(start, PacerQueue::Video, 1, PACKET, "screen").unwrap();
+        }
+        let mut now = start;
+        let mut left = drain(&mut pacer, now);
+        for _ in 0..3 {
+            pacer.push(now, PacerQueue::Video, 2, PACKET, "camera").unwrap();
+        }
+        while let Some(due) = pacer.poll_timeout() {
+            now = now.max(due);
+            left.extend(drain(&mut pacer, now));
+        }
+        let last = left.iter().rposition(|packet| *packet == "camera").unwrap();
+        assert!(last < 14, "the camera's last packet left as number {last}");
+        assert_eq!((left.len(), pacer.waiting()), (53, DataSize::ZERO));
+    }
+
+    #[test]
     fn video_leaves_at_the_rate() {
         let start = Instant::now();
         let mut pacer = at_one_millisecond_a_packet();
         for _ in 0..100 {
-            pacer.push(start, PacerQueue::Video, PACKET, "video").unwrap();
+            pacer.push(start, PacerQueue::Video, 1, PACKET, "video").unwrap();
         }
         let (mut now, mut sent) = (start, 0);
         while let Some(due) = pacer.poll_timeout() {
@@ -280,7 +311,7 @@ mod tests {
     fn a_probe_takes_what_waits_faster_and_then_asks_for_more() {
         let start = Instant::now();
         let mut pacer = Pacer::new(FixedRate(DataRate::kbps(800)));
-        pacer.push(start, PacerQueue::Video, PACKET, "video").unwrap();
+        pacer.push(start, PacerQueue::Video, 1, PACKET, "video").unwrap();
         pacer.start_probe(start, DataRate::kbps(8_000), DataSize::bytes(10_000));
         let (mut now, mut sent, mut padded) = (start, 0, 0);
         while pacer.is_probing() {
@@ -300,9 +331,9 @@ mod tests {
     fn queues_are_bounded_by_time_and_by_number() {
         let now = Instant::now();
         let mut pacer = at_one_millisecond_a_packet();
-        let taken = (0..5_000).filter(|_| pacer.push(now, PacerQueue::Video, PACKET, "video").is_ok()).count();
+        let taken = (0..5_000).filter(|_| pacer.push(now, PacerQueue::Video, 1, PACKET, "video").is_ok()).count();
         assert_eq!(taken, 1_000);
-        let taken = (0..5_000).filter(|_| pacer.push(now, PacerQueue::Audio, PACKET, "audio").is_ok()).count();
+        let taken = (0..5_000).filter(|_| pacer.push(now, PacerQueue::Audio, 1, PACKET, "audio").is_ok()).count();
         assert_eq!(taken, MAX_PACKETS);
         pacer.retain(PacerQueue::Video, |_| false);
         assert_eq!(pacer.waiting(), DataSize::ZERO);
@@ -312,8 +343,8 @@ mod tests {
     fn at_rate_zero_only_audio_leaves() {
         let now = Instant::now();
         let mut pacer = Pacer::new(FixedRate(DataRate::ZERO));
-        pacer.push(now, PacerQueue::Video, PACKET, "video").unwrap();
-        pacer.push(now, PacerQueue::Audio, PACKET, "audio").unwrap();
+        pacer.push(now, PacerQueue::Video, 1, PACKET, "video").unwrap();
+        pacer.push(now, PacerQueue::Audio, 1, PACKET, "audio").unwrap();
         assert_eq!(drain(&mut pacer, now), ["audio"]);
         assert_eq!(pacer.poll_timeout(), None);
     }

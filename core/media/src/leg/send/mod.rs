@@ -1,6 +1,7 @@
 //! The sending half of a leg.
 
 mod stream;
+mod tail;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -262,7 +263,7 @@ impl SendLeg {
             TrackKind::Video => PacerQueue::Video,
         };
         let size = pacer_size(packet.payload.len());
-        if self.pacer.push(now, queue, size, Queued::Media(ssrc, packet.clone())).is_err() {
+        if self.pacer.push(now, queue, ssrc.0, size, Queued::Media(ssrc, packet.clone())).is_err() {
             self.overflow(ssrc, queue);
         }
     }
@@ -357,7 +358,7 @@ impl SendLeg {
             };
             let size = pacer_size(packet.payload.len());
             // A full queue answers none of the rest; the receiver asks again.
-            if self.pacer.push(now, PacerQueue::Repair, size, Queued::Repair(media, packet)).is_err() {
+            if self.pacer.push(now, PacerQueue::Repair, media.0, size, Queued::Repair(media, packet)).is_err() {
                 break;
             }
         }
@@ -462,16 +463,24 @@ impl SendLeg {
         }
     }
 
-    /// Drops what is too old to be sent again.
+    /// Drops what is too old to be sent again, and repeats what was sent last before a silence.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.streams.values_mut().for_each(|stream| stream.expire(now));
+        for (ssrc, stream) in &mut self.streams {
+            if let Some(last) = stream.repeat_tail(now) {
+                let size = pacer_size(last.payload.len());
+                // A pacer that is full has something after it.
+                let _ = self.pacer.push(now, PacerQueue::Repair, ssrc.0, size, Queued::Repair(*ssrc, last));
+            }
+            stream.expire(now);
+        }
     }
 
     /// When there is something to send.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let reports = self.next_report.filter(|_| !self.streams.is_empty());
-        reports.into_iter().chain(self.pacer.poll_timeout()).min()
+        let tails = self.streams.values().filter_map(Outgoing::poll_timeout);
+        reports.into_iter().chain(self.pacer.poll_timeout()).chain(tails).min()
     }
 
     /// What there is to say. Call until `None`.

@@ -10,6 +10,7 @@ use crate::packet::rtp::{Extensions, Label, RtpHeader, RtpPacket};
 use crate::rtx::{self, RtxCache};
 
 use super::super::WallClock;
+use super::tail::Tail;
 
 /// One stream of a leg: an encoding of a track with the numbers it has here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +62,8 @@ pub(super) struct Outgoing {
     next: ExtSeq,
     rtx_next: ExtSeq,
     cache: RtxCache,
+    /// Of pictures that can be sent again.
+    tail: Tail,
     /// RTP timestamp and the instant it was captured or pushed.
     anchor: Option<(u32, Instant)>,
     /// The anchor was given by the source, so that pushing does not move it.
@@ -79,6 +82,7 @@ impl Outgoing {
             next: first(spec.ssrc),
             rtx_next: first(spec.rtx_ssrc.unwrap_or(spec.ssrc)),
             cache: RtxCache::default(),
+            tail: Tail::default(),
             anchor: None,
             anchored: false,
             awaits_keyframe: false,
@@ -139,6 +143,7 @@ impl Outgoing {
         let stamped = RtpPacket { header, payload: packet.payload, padding: 0 };
         if self.spec.rtx_ssrc.is_some() {
             self.cache.insert(now, sequence, stamped.clone());
+            self.tail.handle_sent(now);
         }
         stamped
     }
@@ -172,6 +177,15 @@ impl Outgoing {
         self.rtx_next = ExtSeq(sequence.0 + 1);
         self.stats.padding += 1;
         Some(repeat)
+    }
+
+    /// What was sent last, where it is to be sent once more.
+    pub(super) fn repeat_tail(&mut self, now: Instant) -> Option<RtpPacket> {
+        self.tail.handle_timeout(now).then(|| self.cache.repeat(0).cloned()).flatten()
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.tail.poll_timeout()
     }
 
     pub(super) fn expire(&mut self, now: Instant) {
