@@ -48,6 +48,7 @@ impl Driver {
             leg.account(now, &mut self.uplink);
         }
         self.uplink.set_fanout(self.machine.mesh_edges());
+        self.uplink.set_overlap(now, self.machine.in_overlap(), self.machine.room_moves());
         self.machine.set_uplink(now, self.uplink.total(), self.uplink.fanout_need());
         let mut busy = false;
         while let Some(order) = self.uplink.poll_order() {

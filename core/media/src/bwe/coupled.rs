@@ -74,6 +74,8 @@ pub struct CoupledEstimator {
     uplink: Control,
     /// What one leg looks for room for although it carries less: others may be needed soon.
     reserve: DataRate,
+    /// Nobody looks for room now.
+    held: bool,
     /// Who may probe, and until when.
     turn: Option<(LegId, Instant)>,
 }
@@ -88,6 +90,7 @@ impl CoupledEstimator {
             members: BTreeMap::new(),
             uplink: Control::new(config.start, bounds),
             reserve: DataRate::ZERO,
+            held: false,
             turn: None,
         }
     }
@@ -126,6 +129,14 @@ impl CoupledEstimator {
         }
     }
 
+    /// Says whether nobody is to look for room now, because what there is is needed.
+    pub fn hold_probes(&mut self, held: bool) {
+        if self.held != held {
+            self.held = held;
+            self.grant();
+        }
+    }
+
     /// A leg is gone.
     pub fn remove_leg(&mut self, leg: LegId) {
         self.members.remove(&leg);
@@ -158,7 +169,7 @@ impl CoupledEstimator {
             let part = parts.get(leg).map(|part| (*part).max(self.config.least));
             member.estimator.set_grant(part.filter(|_| !alone));
             let useful = if alone { member.need.most.max(self.reserve) } else { member.need.most };
-            member.estimator.set_ceiling(useful * ROOM);
+            member.estimator.set_ceiling(if self.held { DataRate::ZERO } else { useful * ROOM });
         }
     }
 

@@ -36,6 +36,9 @@ const RETRY: Duration = Duration::from_secs(3);
 const NOTABLE: f64 = 0.05;
 const RENEW: Duration = Duration::from_millis(1_000);
 
+/// Longest time for which a change of path keeps rates from rising: what it may take.
+pub const OVERLAP_HOLD: Duration = Duration::from_millis(1_500);
+
 /// Pacers spend this many times the estimate, so that a frame leaves before the next one comes.
 pub const PACING: f64 = 1.25;
 
@@ -170,6 +173,9 @@ pub struct Uplink {
     fanout: usize,
     /// What that would take.
     fanout_need: DataRate,
+    /// Since when media goes two ways, or the room has not moved whole after it did.
+    overlap: Option<Instant>,
+    held: bool,
     encoders: BTreeMap<(TrackId, EncodingId), (DataRate, Instant)>,
     orders: VecDeque<UplinkOrder>,
 }
@@ -184,6 +190,8 @@ impl Uplink {
             carriers: BTreeMap::new(),
             fanout: 0,
             fanout_need: DataRate::ZERO,
+            overlap: None,
+            held: false,
             encoders: BTreeMap::new(),
             orders: VecDeque::new(),
         }
@@ -208,6 +216,14 @@ impl Uplink {
             self.fanout = fanout;
             self.reserve();
         }
+    }
+
+    /// Says whether media of ours goes two ways now, and whether the room is still moving. From the first on until neither is so, but for
+    /// [`OVERLAP_HOLD`] at most, nothing is sent on top: the copies are what is probed with, and no picture grows.
+    pub fn set_overlap(&mut self, now: Instant, ours: bool, room: bool) {
+        self.overlap = if ours { self.overlap.or(Some(now)) } else { self.overlap.filter(|_| room) };
+        self.held = self.overlap.is_some_and(|since| now.saturating_duration_since(since) < OVERLAP_HOLD);
+        self.coupled.hold_probes(self.held);
     }
 
     /// What would go in all then, at its best, with headers.
@@ -315,6 +331,7 @@ impl Uplink {
         self.encoders.retain(|encoder, _| wanted.contains_key(encoder));
         for ((track, encoding), rate) in wanted {
             let known = self.encoders.get(&(track, encoding));
+            let rate = known.filter(|_| self.held).map_or(rate, |(told, _)| rate.min(*told));
             let tell = known.is_none_or(|(told, at)| {
                 let (low, high) = (*told * (1.0 - NOTABLE), *told * (1.0 + NOTABLE));
                 rate != *told && (rate < low || rate > high || now.saturating_duration_since(*at) >= RENEW)
@@ -449,6 +466,22 @@ mod tests {
         assert!((700..alone).contains(&beside_voice), "{beside_voice}");
         uplink.remove_leg(now, LegId(2));
         assert!(camera(&drain(&mut uplink)).unwrap() > beside_voice);
+    }
+
+    #[test]
+    fn no_picture_grows_while_the_room_moves() {
+        let start = Instant::now();
+        let mut uplink = uplink(1_000);
+        uplink.set_leg(start, LegId(1), vec![voice(), camera_stream()], true);
+        uplink.set_leg(start, LegId(2), vec![voice(), camera_stream()], true);
+        let before = camera(&drain(&mut uplink)).unwrap();
+        uplink.set_overlap(start, true, true);
+        uplink.set_overlap(start, false, true);
+        uplink.remove_leg(start, LegId(2));
+        assert_eq!(camera(&drain(&mut uplink)), None);
+        uplink.set_overlap(start + OVERLAP_HOLD, false, true);
+        uplink.set_leg(start + OVERLAP_HOLD, LegId(1), vec![voice(), camera_stream()], true);
+        assert!(camera(&drain(&mut uplink)).unwrap() > before);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use segue_model::DataRate;
+use segue_model::{DataRate, Topology};
 use segue_wire::proto::{self, client_frame};
 
 use super::PeerMachine;
@@ -42,6 +42,19 @@ impl PeerMachine {
             return 0;
         }
         self.remotes.values().filter(|remote| self.direct_permitted(&remote.info)).count()
+    }
+
+    /// Whether an edge of ours goes two ways.
+    #[must_use]
+    pub fn in_overlap(&self) -> bool {
+        self.remotes.values().any(|remote| remote.out.in_overlap())
+    }
+
+    /// Whether the room is between two topologies.
+    #[must_use]
+    pub fn room_moves(&self) -> bool {
+        let (from, to) = (self.topology.committed, self.topology.target);
+        from != Topology::Mixed && from != to
     }
 
     /// The shell's estimate of the uplink as a whole, and what a mesh would send at its best ([`PeerMachine::mesh_edges`]), both with all

@@ -46,6 +46,7 @@ impl Node {
             self.refresh_uplink(now);
         }
         self.uplink.set_fanout(self.machine.mesh_edges());
+        self.uplink.set_overlap(now, self.machine.in_overlap(), self.machine.room_moves());
         self.machine.set_uplink(now, self.uplink.total(), self.uplink.fanout_need());
         let mut busy = false;
         while let Some(order) = self.uplink.poll_order() {
