@@ -58,7 +58,7 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
 type Bench = (&'static str, fn(&[String]) -> Result<(), String>);
 
 /// `cargo xtask bench bindings`: languages that are measured.
-const BENCHES: [Bench; 1] = [("python", python::bench)];
+const BENCHES: [Bench; 2] = [("python", python::bench), ("kotlin", kotlin::bench)];
 
 /// `cargo xtask bench bindings [--json] [--only LANGUAGE] [ARGS]`: what crossing the seam costs in each language.
 pub fn bench(arguments: &[String]) -> Result<(), String> {

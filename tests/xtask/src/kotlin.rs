@@ -1,4 +1,4 @@
-//! The Kotlin package: its jar, and its suite against that jar.
+//! The Kotlin package: its jar, its suite against that jar, and its lines of `cargo xtask bench bindings`.
 
 use std::fs;
 use std::path::Path;
@@ -10,8 +10,24 @@ use crate::shell::{execute, target, top};
 
 /// `cargo xtask test --only kotlin`: the suite against the jar as it would be used, with the native library inside.
 pub fn test() -> Result<(), String> {
+    execute(&mut maven(Profile::Dev)?)
+}
+
+/// Prints this language's lines.
+pub fn bench(arguments: &[String]) -> Result<(), String> {
+    let mut bench = maven(Profile::Release)?;
+    // Maven itself says nothing: the lines alone are on the standard output.
+    bench.args(["--quiet", "-Dstyle.color=never", "-Dtest=Bench"]);
+    if let Some(frames) = arguments.iter().skip_while(|argument| *argument != "--frames").nth(1) {
+        bench.env("SEGUE_FRAMES", frames);
+    }
+    execute(&mut bench)
+}
+
+/// Builds the library; the command that makes the jar and runs tests on it.
+fn maven(profile: Profile) -> Result<Command, String> {
     doctor::ensure(&[doctor::KOTLIN])?;
-    let library = bindings::build(Profile::Dev)?;
+    let library = bindings::build(profile)?;
     bindings::generate(&library)?;
     place_native(&library)?;
     // What was removed from the sources is not to be found among the classes of an earlier build.
@@ -20,7 +36,7 @@ pub fn test() -> Result<(), String> {
     maven.args(["--batch-mode", "--no-transfer-progress", "verify"]).arg(format!("-Dsegue.target={}", target().display()));
     maven.current_dir(top().join("bindings/kotlin"));
     maven.env("SEGUE_STAGE_PROGRAM", bindings::stage()).env("SEGUE_TOP", top());
-    execute(&mut maven)
+    Ok(maven)
 }
 
 /// Puts the library, stripped, where the jar is filled from: a folder of the name that JNA looks for on this system.

@@ -11,10 +11,13 @@ import kotlin.test.assertIs
 import kotlin.test.assertTrue
 import kotlin.time.Duration.Companion.milliseconds
 import kotlin.time.Duration.Companion.seconds
+import kotlinx.coroutines.CoroutineScope
 import kotlinx.coroutines.Dispatchers
+import kotlinx.coroutines.delay
 import kotlinx.coroutines.flow.first
 import kotlinx.coroutines.flow.take
 import kotlinx.coroutines.flow.toList
+import kotlinx.coroutines.launch
 import kotlinx.coroutines.runBlocking
 import org.junit.jupiter.api.Test
 import org.junit.jupiter.api.io.TempDir
@@ -27,7 +30,7 @@ class MisuseTest {
         return failure
     }
 
-    private fun play(work: suspend (room: String, players: MutableList<Player>) -> Unit) =
+    private fun play(work: suspend CoroutineScope.(room: String, players: MutableList<Player>) -> Unit) =
         runBlocking(Dispatchers.Default) { withPlayers { work(Stage.room(), it) } }
 
     private suspend fun MutableList<Player>.join(room: String) = Player(Stage.join(room, "bob")).also { this += it }
@@ -183,6 +186,20 @@ class MisuseTest {
         player.observing.join()
         assertIs<RoomEvent.Disconnected>(player.events.last())
         Stage.ask("guest_knows", "room" to name, "name" to "ada", "identities" to emptyList<String>())
+    }
+
+    @Test
+    fun `a room that nobody holds any more is left`() = play { name, _ ->
+        Stage.ask("guest_join", "room" to name, "name" to "ada", "silent" to true)
+        Stage.join(name, "bob")
+        val collecting = launch {
+            while (true) {
+                System.gc()
+                delay(100.milliseconds)
+            }
+        }
+        Stage.ask("guest_knows", "room" to name, "name" to "ada", "identities" to emptyList<String>())
+        collecting.cancel()
     }
 
     @Test
