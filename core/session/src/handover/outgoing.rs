@@ -25,6 +25,8 @@ pub struct EdgeWish<'a> {
     pub raise: Duration,
     /// Place of the publisher's first video source among those of the room.
     pub first_video: u32,
+    /// The subscriber plays what comes first by either path. One that does not has to decode the new path by itself before it is ready.
+    pub merges: bool,
 }
 
 /// What an edge wants done.
@@ -65,6 +67,7 @@ struct Overlap {
     resend_at: Instant,
     /// The relay was told to forward pictures too.
     pictures: bool,
+    merges: bool,
 }
 
 impl Overlap {
@@ -77,7 +80,7 @@ impl Overlap {
     fn proof(&self, now: Instant, index: u32) -> (bool, Option<Instant>) {
         let begun = self.video_at(index);
         let Some(elapsed) = now.checked_duration_since(begun) else { return (false, Some(begun)) };
-        if self.to == Path::Direct {
+        if self.to == Path::Direct || !self.merges {
             return (true, None);
         }
         let in_turn = Duration::from_nanos((elapsed.as_nanos() % PROOF_INTERVAL.as_nanos()) as u64);
@@ -170,6 +173,12 @@ impl Outgoing {
     #[must_use]
     pub fn moving_to(&self) -> Option<Path> {
         self.overlap.as_ref().map(|overlap| overlap.to)
+    }
+
+    /// In overlap to the relay with a subscriber that has everything directly and lacks nothing the relay does not bring.
+    #[must_use]
+    pub fn is_proving(&self) -> bool {
+        self.overlap.as_ref().is_some_and(|overlap| overlap.to == Path::Relayed && overlap.merges)
     }
 
     /// Whether the `index`-th video source of all is on `path` now: all but the new path in overlap, where they follow one by one, and by
@@ -308,6 +317,7 @@ impl Outgoing {
             resend_at: now + PREPARE_RESEND,
             // On the way back to direct legs the relay forwards everything already.
             pictures: wish.path == Path::Direct,
+            merges: wish.merges,
         };
         self.epoch = wish.epoch;
         self.release_at = None;

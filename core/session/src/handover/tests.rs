@@ -14,7 +14,8 @@ fn epoch(counter: u64) -> Epoch {
 }
 
 fn wish(path: Path, counter: u64) -> EdgeWish<'static> {
-    EdgeWish { path, reason: "grown", epoch: epoch(counter), tracks: &[AUDIO, VIDEO], raise: Duration::ZERO, first_video: 0 }
+    let (epoch, raise) = (epoch(counter), Duration::ZERO);
+    EdgeWish { path, reason: "grown", epoch, tracks: &[AUDIO, VIDEO], raise, first_video: 0, merges: true }
 }
 
 fn outputs(edge: &mut Outgoing) -> Vec<OutgoingOutput> {
@@ -81,6 +82,18 @@ fn pictures_go_to_the_relay_only_as_much_as_proves_it() {
     }
     edge.handle_ready(again, epoch(2), Path::Relayed);
     assert!(edge.carries_video(again + PROOF_LENGTH, Path::Relayed, 0));
+}
+
+#[test]
+fn whoever_does_not_merge_gets_the_new_path_whole() {
+    let now = Instant::now();
+    let mut edge = Outgoing::new(now, Path::Direct, "joined", epoch(1));
+    edge.reconcile(now, EdgeWish { merges: false, ..wish(Path::Relayed, 2) }, UP);
+    let begun = now + VIDEO_START;
+    for at in [begun, begun + PROOF_LENGTH, begun + PROOF_INTERVAL * 4] {
+        assert!(edge.carries_video(at, Path::Relayed, 0) && edge.carries_video(at, Path::Direct, 0));
+    }
+    assert!(!edge.is_proving());
 }
 
 #[test]

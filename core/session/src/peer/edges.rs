@@ -28,8 +28,13 @@ impl PeerMachine {
         let raise = if moving { self.raise_for(remote, path) } else { Duration::ZERO };
         let epoch = self.topology.epoch;
         let first_video = self.video_indices().start;
+        let merges = self.config.origin && remote.info.origin;
         let Some(remote) = self.remotes.get_mut(&id) else { return };
-        remote.out.reconcile(now, EdgeWish { path, reason: &reason, epoch, tracks: &tracks, raise, first_video }, states);
+        remote.out.reconcile(
+            now,
+            EdgeWish { path, reason: &reason, epoch, tracks: &tracks, raise, first_video, merges },
+            states,
+        );
         while let Some(output) = self.remotes.get_mut(&id).and_then(|remote| remote.out.poll_output()) {
             self.handle_edge_output(now, id, output);
         }

@@ -57,8 +57,7 @@ impl PeerMachine {
 
     /// Somebody on a leg needs a keyframe. One that would go to everybody who needs none, in front of all that moves, waits for the move.
     pub(super) fn handle_leg_keyframe(&mut self, now: Instant, leg: LegKey, track: TrackId, encoding: EncodingId) {
-        let everybody = leg == LegKey::RelayPublisher && self.is_direct(track, encoding) && self.moves_to_relay();
-        if everybody {
+        if leg == LegKey::RelayPublisher && self.is_direct(track, encoding) && self.keyframes_wait() {
             self.keyframes.held.entry((track, encoding)).or_insert(now + NEWCOMER_HOLD);
         } else {
             self.handle_keyframe_request(now, track, encoding);
@@ -69,6 +68,13 @@ impl PeerMachine {
     fn is_direct(&self, track: TrackId, encoding: EncodingId) -> bool {
         let legs = self.routes.get(&track).into_iter().flatten();
         legs.filter(|leg| leg.leg != LegKey::RelayPublisher).any(|leg| leg.encodings.contains(&encoding))
+    }
+
+    /// Our edges move to the relay, and none to somebody who does not merge: that one is ready when it decodes what the relay brings, and
+    /// needs a keyframe of it.
+    fn keyframes_wait(&self) -> bool {
+        let decodes_anew = self.remotes.values().any(|remote| remote.out.in_overlap() && !remote.out.is_proving());
+        self.moves_to_relay() && !decodes_anew
     }
 
     /// An edge of ours is to be on the relay, could be, and is not yet.
@@ -93,9 +99,9 @@ impl PeerMachine {
 
     /// Makes the keyframes whose time has come.
     pub(super) fn release_keyframes(&mut self, now: Instant) {
-        let moves = self.moves_to_relay();
-        let mut due: Vec<_> = self.keyframes.held.iter().filter(|(_, at)| !moves || **at <= now).map(|(key, _)| *key).collect();
-        self.keyframes.held.retain(|_, at| moves && *at > now);
+        let wait = self.keyframes_wait();
+        let mut due: Vec<_> = self.keyframes.held.iter().filter(|(_, at)| !wait || **at <= now).map(|(key, _)| *key).collect();
+        self.keyframes.held.retain(|_, at| wait && *at > now);
         let over = |gate: &Gate| gate.answered + KEYFRAME_INTERVAL <= now;
         due.extend(self.keyframes.gates.iter().filter(|(_, gate)| over(gate) && gate.waiting).map(|(key, _)| *key));
         self.keyframes.gates.retain(|_, gate| !over(gate));

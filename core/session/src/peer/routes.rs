@@ -150,7 +150,7 @@ impl RelayUse {
         let hold = if small { LAGGARD } else { NEWCOMER_HOLD };
         if video && moves && edge.is_fresh(now, hold) {
             self.newcomers |= small;
-        } else if video && edge.moving_to() == Some(Path::Relayed) {
+        } else if video && edge.is_proving() {
             self.proven = true;
         } else {
             self.counted_on = true;
