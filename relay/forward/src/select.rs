@@ -80,9 +80,10 @@ pub(crate) fn encoding_for(quality: Quality, count: usize) -> EncodingId {
     } as u8)
 }
 
-/// A pinned subscriber gets nothing but the encoding of its direct path for so long, in which it begins to come by the relay too: a smaller
-/// one may flow already, for newcomers. After that its publisher has no room for that encoding, and the nearest is taken.
-const PIN_PATIENCE: Duration = Duration::from_millis(200);
+/// A pinned subscriber gets nothing but the encoding of its direct path for so long, in which a frame of it comes by the relay too, however
+/// seldom there is one (three turns of 250 ms, and then without a pause); a smaller one may flow already, for newcomers. After that its
+/// publisher has no room for that encoding, and the nearest is taken.
+const PIN_PATIENCE: Duration = Duration::from_millis(1_200);
 
 /// The choice for one (subscriber, video track).
 #[derive(Debug)]

@@ -21,11 +21,13 @@ struct Lane<T> {
 pub(super) struct Lanes<T> {
     lanes: Vec<Lane<T>>,
     len: usize,
+    /// What the lane that was served last had before: where whoever comes begins.
+    time: u64,
 }
 
 impl<T> Lanes<T> {
     pub(super) const fn new() -> Self {
-        Self { lanes: Vec::new(), len: 0 }
+        Self { lanes: Vec::new(), len: 0, time: 0 }
     }
 
     /// Packets of all lanes.
@@ -44,8 +46,7 @@ impl<T> Lanes<T> {
             return;
         }
         // Whoever comes has the same claim as those that are there, and none for the time before.
-        let served = self.lanes.iter().map(|lane| lane.served).min().unwrap_or(0);
-        self.lanes.push(Lane { stream, waiting: VecDeque::from([waiting]), served });
+        self.lanes.push(Lane { stream, waiting: VecDeque::from([waiting]), served: self.time });
     }
 
     /// The packet that goes next.
@@ -56,6 +57,7 @@ impl<T> Lanes<T> {
     pub(super) fn pop_front(&mut self) -> Option<Waiting<T>> {
         let (at, lane) = self.lanes.iter_mut().enumerate().min_by_key(|(_, lane)| lane.served)?;
         let next = lane.waiting.pop_front()?;
+        self.time = lane.served;
         lane.served += next.size.as_bytes();
         if lane.waiting.is_empty() {
             self.lanes.remove(at);

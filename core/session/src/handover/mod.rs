@@ -64,10 +64,13 @@ pub const NEWCOMER_HOLD: Duration = Duration::from_millis(800);
 pub const THIN_AFTER: Duration = Duration::from_millis(40);
 
 /// What the relay gets of a video source that comes directly too proves the path and shows nothing that is not seen: it goes for so long, in
-/// which one frame of the base layer falls at 30 per second, and again after the interval as long as nobody is ready. (Where no frame comes
-/// for a tenth of a second, probes prove it.)
+/// which one frame of the base layer falls at 30 per second, and again after the interval.
 pub const PROOF_LENGTH: Duration = Duration::from_millis(70);
 pub const PROOF_INTERVAL: Duration = Duration::from_millis(250);
+
+/// After so many turns it goes on without a pause: frames may come so seldom that they miss every turn, and probes, which prove a source
+/// that is silent, only begin when it has been silent on both paths.
+pub const PROOF_TURNS: u32 = 3;
 
 /// After an edge left the relay, what its publisher had captured before is still on its way there, and may be on no other: it waited for
 /// an encoder, a pacer that is behind (120 ms) and a network that holds packets back (100 ms). Until then the relay forwards.

@@ -7,7 +7,7 @@ use segue_model::{Epoch, Path, TrackId};
 
 use super::{
     EdgeMessage, FIRST_PATH_PATIENCE, IN_FLIGHT, LAGGARD, LAGGARD_RETRY, NEWCOMER_HOLD, PREPARE_RESEND, PROOF_INTERVAL,
-    PROOF_LENGTH, PathState, PathStates, RETURN_DELAY, STRETCH_FACTOR, THIN_AFTER, VIDEO_START, VIDEO_STEP,
+    PROOF_LENGTH, PROOF_TURNS, PathState, PathStates, RETURN_DELAY, STRETCH_FACTOR, THIN_AFTER, VIDEO_START, VIDEO_STEP,
 };
 
 /// Where an edge should be.
@@ -80,7 +80,7 @@ impl Overlap {
     fn proof(&self, now: Instant, index: u32) -> (bool, Option<Instant>) {
         let begun = self.video_at(index);
         let Some(elapsed) = now.checked_duration_since(begun) else { return (false, Some(begun)) };
-        if self.to == Path::Direct || !self.merges {
+        if self.to == Path::Direct || !self.merges || elapsed >= PROOF_INTERVAL * PROOF_TURNS {
             return (true, None);
         }
         let in_turn = Duration::from_nanos((elapsed.as_nanos() % PROOF_INTERVAL.as_nanos()) as u64);
@@ -173,6 +173,12 @@ impl Outgoing {
     #[must_use]
     pub fn moving_to(&self) -> Option<Path> {
         self.overlap.as_ref().map(|overlap| overlap.to)
+    }
+
+    /// The edge is direct and moves, or is free to: it was not tried in vain just before.
+    #[must_use]
+    pub fn may_leave_direct(&self) -> bool {
+        self.path == Path::Direct && (self.overlap.is_some() || self.retry_at.is_none())
     }
 
     /// In overlap to the relay with a subscriber that has everything directly and lacks nothing the relay does not bring.

@@ -80,6 +80,10 @@ fn pictures_go_to_the_relay_only_as_much_as_proves_it() {
         assert_eq!(edge.next_step(at, 0..1), Some(next));
         assert!(edge.carries_video(at, Path::Direct, 0) && !edge.is_thinned(at, 0));
     }
+    // What comes so seldom that no turn has caught it is caught now.
+    let last = begun + PROOF_INTERVAL * PROOF_TURNS;
+    assert!(edge.carries_video(last + PROOF_LENGTH, Path::Relayed, 0));
+    assert_eq!(edge.next_step(last, 0..1), None);
     edge.handle_ready(again, epoch(2), Path::Relayed);
     assert!(edge.carries_video(again + PROOF_LENGTH, Path::Relayed, 0));
 }
@@ -192,7 +196,9 @@ fn a_laggard_stays_where_it_was_and_is_left_alone() {
     let now = Instant::now();
     let mut edge = Outgoing::new(now, Path::Direct, "joined", epoch(1));
     edge.reconcile(now, wish(Path::Relayed, 2), UP);
+    assert!(edge.may_leave_direct());
     edge.reconcile(now + LAGGARD, wish(Path::Relayed, 2), UP);
+    assert!(!edge.may_leave_direct());
     assert!(!edge.in_overlap() && edge.path() == Path::Direct);
     edge.reconcile(now + LAGGARD + RETURN_DELAY, wish(Path::Relayed, 2), UP);
     assert!(!edge.in_overlap());

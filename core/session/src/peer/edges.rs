@@ -97,7 +97,7 @@ impl PeerMachine {
         }
     }
 
-    fn relayed_state(&self, remote: &Remote) -> PathState {
+    pub(super) fn relayed_state(&self, remote: &Remote) -> PathState {
         // A path that the relay must be told of is no path while the relay cannot be told.
         let reachable = self.connection.is_live() || remote.out.carries(Path::Relayed);
         if !self.leg_is_up(LegKey::RelayPublisher) {

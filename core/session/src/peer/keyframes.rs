@@ -7,7 +7,7 @@ use segue_model::{EncodingId, ParticipantId, Path, TrackId, TrackKind};
 use segue_wire::proto;
 
 use super::{LegKey, PeerEvent, PeerMachine, convert};
-use crate::handover::NEWCOMER_HOLD;
+use crate::handover::{NEWCOMER_HOLD, PathState};
 
 /// Keyframe requests for one encoding are answered at most this often, over all legs together.
 const KEYFRAME_INTERVAL: Duration = Duration::from_millis(500);
@@ -77,11 +77,13 @@ impl PeerMachine {
         self.moves_to_relay() && !decodes_anew
     }
 
-    /// An edge of ours is to be on the relay, could be, and is not yet.
+    /// An edge of ours is to be on the relay, could be, and is not yet. Whoever cannot reach the relay, and whoever was tried in vain, holds
+    /// nothing up.
     pub(super) fn moves_to_relay(&self) -> bool {
-        let moves = |path, wished| path == Path::Direct && wished == Path::Relayed;
-        self.leg_is_up(LegKey::RelayPublisher)
-            && self.remotes.values().any(|remote| moves(remote.out.path(), self.wished_path(&remote.info).0))
+        self.remotes.values().any(|remote| {
+            let wished = self.wished_path(&remote.info).0 == Path::Relayed;
+            wished && remote.out.may_leave_direct() && self.relayed_state(remote) == PathState::Up
+        })
     }
 
     fn handle_keyframe_request(&mut self, now: Instant, track: TrackId, encoding: EncodingId) {

@@ -286,7 +286,7 @@ pub fn compare(trial: &Trial, with: &Side, without: &Side) -> Measured {
         messages_lost: with.messages_lost,
         messages_doubled: with.messages_doubled,
         keyframes_extra: with.keyframes.saturating_sub(without.keyframes),
-        participants_lost: with.silent.len().saturating_sub(without.silent.len()) as u64,
+        participants_lost: with.silent.difference(&without.silent).count() as u64,
         lost: with.silent.iter().cloned().collect(),
         switches: with.switches,
         newcomer_keyframes: with.newcomer_keyframes.clone(),
