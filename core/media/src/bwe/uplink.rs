@@ -43,7 +43,7 @@ pub const OVERLAP_HOLD: Duration = Duration::from_millis(1_500);
 pub const PACING: f64 = 1.25;
 
 /// A pacer that is behind by more than this spends up to `MAX_PACING` times the estimate: a keyframe is worth a short queue.
-const MAX_BEHIND: Duration = Duration::from_millis(120);
+const MAX_BEHIND: Duration = Duration::from_millis(50);
 const MAX_PACING: f64 = 2.5;
 
 /// A track as a leg carries it.

@@ -1,4 +1,4 @@
-//! Spreads packets over time: audio at once, then retransmissions, then video, at a rate that its streams share evenly.
+//! Spreads packets over time: audio at once, then retransmissions, then video, at a rate that its tracks share evenly.
 //!
 //! A leaky bucket. Everything that leaves is paid for; audio leaves whether or not it can be paid, everything else waits
 //! until the debt is gone. So audio never waits behind video, and video makes room for it.
@@ -8,7 +8,7 @@ mod lanes;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use segue_model::{DataRate, DataSize};
+use segue_model::{DataRate, DataSize, TrackId};
 
 use lanes::Lanes;
 
@@ -147,11 +147,11 @@ impl<T> Pacer<T> {
         self.waiting
     }
 
-    /// Queues a packet of `stream`.
+    /// Queues a packet of a track.
     ///
     /// # Errors
     /// [`PacerFull`] where the queue holds all it may; the packet is dropped.
-    pub fn push(&mut self, now: Instant, queue: PacerQueue, stream: u32, size: DataSize, item: T) -> Result<(), PacerFull> {
+    pub fn push(&mut self, now: Instant, queue: PacerQueue, track: TrackId, size: DataSize, item: T) -> Result<(), PacerFull> {
         let waiting = self.waiting + size;
         let payable = queue != PacerQueue::Audio;
         let late = self.rate.0.time_for(waiting).is_some_and(|wait| wait > MAX_WAIT);
@@ -167,7 +167,7 @@ impl<T> Pacer<T> {
         match queue {
             PacerQueue::Audio => self.audio.push_back(packet),
             PacerQueue::Repair => self.repair.push_back(packet),
-            PacerQueue::Video => self.video.push(stream, packet),
+            PacerQueue::Video => self.video.push(track, packet),
         }
         if payable {
             self.waiting = waiting;
@@ -256,12 +256,12 @@ mod tests {
         let now = Instant::now();
         let mut pacer = at_one_millisecond_a_packet();
         for _ in 0..20 {
-            pacer.push(now, PacerQueue::Video, 1, PACKET, "video").unwrap();
+            pacer.push(now, PacerQueue::Video, TrackId(1), PACKET, "video").unwrap();
         }
         drain(&mut pacer, now);
         assert_eq!(pacer.pop(now), None);
-        pacer.push(now, PacerQueue::Repair, 1, PACKET, "repair").unwrap();
-        pacer.push(now, PacerQueue::Audio, 1, DataSize::bytes(100), "audio").unwrap();
+        pacer.push(now, PacerQueue::Repair, TrackId(1), PACKET, "repair").unwrap();
+        pacer.push(now, PacerQueue::Audio, TrackId(1), DataSize::bytes(100), "audio").unwrap();
         assert_eq!(drain(&mut pacer, now), ["audio"]);
         let due = pacer.poll_timeout().unwrap();
         assert!(due > now);
@@ -269,16 +269,16 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_does_not_wait_behind_a_large_frame_of_another() {
+    fn a_track_does_not_wait_behind_a_large_frame_of_another() {
         let start = Instant::now();
         let mut pacer = at_one_millisecond_a_packet();
         for _ in 0..50 {
-            pacer.push(start, PacerQueue::Video, 1, PACKET, "screen").unwrap();
+            pacer.push(start, PacerQueue::Video, TrackId(1), PACKET, "screen").unwrap();
         }
         let mut now = start;
         let mut left = drain(&mut pacer, now);
         for _ in 0..3 {
-            pacer.push(now, PacerQueue::Video, 2, PACKET, "camera").unwrap();
+            pacer.push(now, PacerQueue::Video, TrackId(2), PACKET, "camera").unwrap();
         }
         while let Some(due) = pacer.poll_timeout() {
             now = now.max(due);
@@ -290,11 +290,29 @@ mod tests {
     }
 
     #[test]
+    fn tracks_that_take_turns_do_not_hold_a_third_one_back() {
+        let start = Instant::now();
+        let mut pacer = at_one_millisecond_a_packet();
+        let push = |pacer: &mut Pacer<_>, now, track: u16, name| {
+            pacer.push(now, PacerQueue::Video, TrackId(track), PACKET, name).unwrap();
+        };
+        (0..3).for_each(|_| push(&mut pacer, start, 3, "third"));
+        let (mut now, mut left) = (start, Vec::new());
+        for turn in 0..40 {
+            // One of the two has a packet whenever the other's has left.
+            push(&mut pacer, now, 1 + turn % 2, "turns");
+            now = now.max(pacer.poll_timeout().unwrap());
+            left.extend(pacer.pop(now));
+        }
+        assert!(left.iter().rposition(|packet| *packet == "third").unwrap() < 12, "{left:?}");
+    }
+
+    #[test]
     fn video_leaves_at_the_rate() {
         let start = Instant::now();
         let mut pacer = at_one_millisecond_a_packet();
         for _ in 0..100 {
-            pacer.push(start, PacerQueue::Video, 1, PACKET, "video").unwrap();
+            pacer.push(start, PacerQueue::Video, TrackId(1), PACKET, "video").unwrap();
         }
         let (mut now, mut sent) = (start, 0);
         while let Some(due) = pacer.poll_timeout() {
@@ -311,7 +329,7 @@ mod tests {
     fn a_probe_takes_what_waits_faster_and_then_asks_for_more() {
         let start = Instant::now();
         let mut pacer = Pacer::new(FixedRate(DataRate::kbps(800)));
-        pacer.push(start, PacerQueue::Video, 1, PACKET, "video").unwrap();
+        pacer.push(start, PacerQueue::Video, TrackId(1), PACKET, "video").unwrap();
         pacer.start_probe(start, DataRate::kbps(8_000), DataSize::bytes(10_000));
         let (mut now, mut sent, mut padded) = (start, 0, 0);
         while pacer.is_probing() {
@@ -331,9 +349,9 @@ mod tests {
     fn queues_are_bounded_by_time_and_by_number() {
         let now = Instant::now();
         let mut pacer = at_one_millisecond_a_packet();
-        let taken = (0..5_000).filter(|_| pacer.push(now, PacerQueue::Video, 1, PACKET, "video").is_ok()).count();
+        let taken = (0..5_000).filter(|_| pacer.push(now, PacerQueue::Video, TrackId(1), PACKET, "video").is_ok()).count();
         assert_eq!(taken, 1_000);
-        let taken = (0..5_000).filter(|_| pacer.push(now, PacerQueue::Audio, 1, PACKET, "audio").is_ok()).count();
+        let taken = (0..5_000).filter(|_| pacer.push(now, PacerQueue::Audio, TrackId(1), PACKET, "audio").is_ok()).count();
         assert_eq!(taken, MAX_PACKETS);
         pacer.retain(PacerQueue::Video, |_| false);
         assert_eq!(pacer.waiting(), DataSize::ZERO);
@@ -343,8 +361,8 @@ mod tests {
     fn at_rate_zero_only_audio_leaves() {
         let now = Instant::now();
         let mut pacer = Pacer::new(FixedRate(DataRate::ZERO));
-        pacer.push(now, PacerQueue::Video, 1, PACKET, "video").unwrap();
-        pacer.push(now, PacerQueue::Audio, 1, PACKET, "audio").unwrap();
+        pacer.push(now, PacerQueue::Video, TrackId(1), PACKET, "video").unwrap();
+        pacer.push(now, PacerQueue::Audio, TrackId(1), PACKET, "audio").unwrap();
         assert_eq!(drain(&mut pacer, now), ["audio"]);
         assert_eq!(pacer.poll_timeout(), None);
     }

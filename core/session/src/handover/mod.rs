@@ -73,7 +73,7 @@ pub const PROOF_INTERVAL: Duration = Duration::from_millis(250);
 pub const PROOF_TURNS: u32 = 3;
 
 /// After an edge left the relay, what its publisher had captured before is still on its way there, and may be on no other: it waited for
-/// an encoder, a pacer that is behind (120 ms) and a network that holds packets back (100 ms). Until then the relay forwards.
+/// an encoder, a pacer that is behind (50 ms) and a network that holds packets back (100 ms). Until then the relay forwards.
 pub const IN_FLIGHT: Duration = Duration::from_millis(250);
 
 /// Playout is raised by so much at most for a slower path: beyond it, delay costs a talk more than the one gap it would hide.

@@ -101,7 +101,7 @@ impl PeerMachine {
 
     /// Makes the keyframes whose time has come.
     pub(super) fn release_keyframes(&mut self, now: Instant) {
-        let wait = self.keyframes_wait();
+        let wait = !self.keyframes.held.is_empty() && self.keyframes_wait();
         let mut due: Vec<_> = self.keyframes.held.iter().filter(|(_, at)| !wait || **at <= now).map(|(key, _)| *key).collect();
         self.keyframes.held.retain(|_, at| wait && *at > now);
         let over = |gate: &Gate| gate.answered + KEYFRAME_INTERVAL <= now;

@@ -10,6 +10,7 @@ mod overlap;
 mod report;
 mod trial;
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use crate::rng::Rng;
@@ -17,11 +18,18 @@ use crate::scenario::Scenario;
 pub use compare::Measured;
 pub use trial::{Class, Trial};
 
+/// Longest delay that can be asked for, and most seeds: a night's work.
+const MAX_MS: f64 = 10_000.0;
+const MAX_SEEDS: u64 = 1_000_000;
+
 const USAGE: &str = "\
 usage: segue-sim handover [--seeds N] [--seed-base B] [--participants P] [--loss P] [--burst] [--jitter MS] [--path-diff MS]
                           [--class NAME] [--scenario FILE] [--each] [--html FILE] [--json]
   --participants  established participants, 2..8 (default: drawn)
-  --loss          share of packets lost, 0.05 for 5 %
+  --seeds         1..1000000
+  --loss          share of packets lost, 0..1; 0.05 for 5 %
+  --jitter        0..10000
+  --path-diff     how much longer the way by the relay takes, -10000..10000
   --class         one of the chaos set only; without any of these options the whole set is run
   --each          a line for each seed besides
   --scenario      its [network] and steps are played before the trigger
@@ -69,6 +77,11 @@ impl Options {
     }
 }
 
+/// A number in a range.
+fn within(text: &str, range: RangeInclusive<f64>) -> Option<f64> {
+    text.parse().ok().filter(|number| range.contains(number))
+}
+
 fn parse(arguments: &[String]) -> Result<(Options, Option<String>), String> {
     let mut options = Options { seeds: 64, base: 1, ..Options::default() };
     let mut scenario = None;
@@ -77,17 +90,25 @@ fn parse(arguments: &[String]) -> Result<(Options, Option<String>), String> {
         let mut value = || words.next().cloned().ok_or_else(|| format!("{word} needs a value\n{USAGE}"));
         let wrong = |text: &str| format!("{word} cannot be {text:?}\n{USAGE}");
         match word.as_str() {
-            "--seeds" => options.seeds = value().and_then(|text| text.parse().map_err(|_| wrong(&text)))?,
+            "--seeds" => {
+                let text = value()?;
+                options.seeds =
+                    text.parse().ok().filter(|count| (1..=MAX_SEEDS).contains(count)).ok_or_else(|| wrong(&text))?;
+            }
             "--seed-base" => options.base = value().and_then(|text| text.parse().map_err(|_| wrong(&text)))?,
             "--participants" => {
                 let text = value()?;
                 let count = text.parse().ok().filter(|count| (2..=8).contains(count));
                 options.participants = Some(count.ok_or_else(|| wrong(&text))?);
             }
-            "--loss" => options.loss = Some(value().and_then(|text| text.parse().map_err(|_| wrong(&text)))?),
+            "--loss" => options.loss = Some(value().and_then(|text| within(&text, 0.0..=1.0).ok_or_else(|| wrong(&text)))?),
             "--burst" => options.burst = true,
-            "--jitter" => options.jitter = Some(value().and_then(|text| text.parse().map_err(|_| wrong(&text)))?),
-            "--path-diff" => options.path_diff = Some(value().and_then(|text| text.parse().map_err(|_| wrong(&text)))?),
+            "--jitter" => {
+                options.jitter = Some(value().and_then(|text| within(&text, 0.0..=MAX_MS).ok_or_else(|| wrong(&text)))?);
+            }
+            "--path-diff" => {
+                options.path_diff = Some(value().and_then(|text| within(&text, -MAX_MS..=MAX_MS).ok_or_else(|| wrong(&text)))?);
+            }
             "--class" => {
                 let text = value()?;
                 options.class = Some(Class::named(&text).ok_or_else(|| wrong(&text))?);
@@ -124,4 +145,31 @@ pub fn run(arguments: &[String], load: &dyn Fn(&Path) -> Result<Scenario, String
         eprintln!("{path} has the same for people");
     }
     Ok(report.is_sound())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_out_of_range_are_refused_by_name() {
+        let wrong = [
+            ("--loss", "1.5"),
+            ("--loss", "-0.1"),
+            ("--loss", "NaN"),
+            ("--jitter", "-1"),
+            ("--jitter", "inf"),
+            ("--path-diff", "1e9"),
+            ("--seeds", "0"),
+            ("--participants", "9"),
+            ("--class", "moon"),
+        ];
+        for (word, value) in wrong {
+            let error = parse(&[word.to_owned(), value.to_owned()]).unwrap_err();
+            assert!(error.starts_with(&format!("{word} cannot be {value:?}")), "{error}");
+        }
+        let words = ["--loss", "0.05", "--jitter", "30", "--path-diff", "-50", "--seeds", "3"];
+        let (options, _) = parse(&words.map(str::to_owned)).unwrap();
+        assert_eq!((options.loss, options.jitter, options.path_diff, options.seeds), (Some(0.05), Some(30.0), Some(-50.0), 3));
+    }
 }

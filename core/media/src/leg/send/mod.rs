@@ -263,7 +263,7 @@ impl SendLeg {
             TrackKind::Video => PacerQueue::Video,
         };
         let size = pacer_size(packet.payload.len());
-        if self.pacer.push(now, queue, ssrc.0, size, Queued::Media(ssrc, packet.clone())).is_err() {
+        if self.pacer.push(now, queue, route.0, size, Queued::Media(ssrc, packet.clone())).is_err() {
             self.overflow(ssrc, queue);
         }
     }
@@ -358,7 +358,7 @@ impl SendLeg {
             };
             let size = pacer_size(packet.payload.len());
             // A full queue answers none of the rest; the receiver asks again.
-            if self.pacer.push(now, PacerQueue::Repair, media.0, size, Queued::Repair(media, packet)).is_err() {
+            if self.pacer.push(now, PacerQueue::Repair, stream.spec.track, size, Queued::Repair(media, packet)).is_err() {
                 break;
             }
         }
@@ -469,7 +469,7 @@ impl SendLeg {
             if let Some(last) = stream.repeat_tail(now) {
                 let size = pacer_size(last.payload.len());
                 // A pacer that is full has something after it.
-                let _ = self.pacer.push(now, PacerQueue::Repair, ssrc.0, size, Queued::Repair(*ssrc, last));
+                let _ = self.pacer.push(now, PacerQueue::Repair, stream.spec.track, size, Queued::Repair(*ssrc, last));
             }
             stream.expire(now);
         }
