@@ -60,6 +60,8 @@ pub(crate) struct Accepted<'a> {
     pub(crate) payload: &'a [u8],
     /// Numbers before it are missing, and will be asked for.
     pub(crate) after_hole: bool,
+    /// It came before, and its publisher sent it again.
+    pub(crate) again: bool,
 }
 
 /// Streams of one publisher transport.
@@ -256,7 +258,7 @@ impl Publisher {
         let filled = stream.nack.handle_packet(now, ExtSeq(seq), None);
         let accepted = match stream.seen.insert(seq) {
             Seen::New => Ok(stream.accepted(parsed, seq, None, payload)),
-            Seen::Before => Err(DropReason::Duplicate),
+            Seen::Before => Ok(Accepted { again: true, ..stream.accepted(parsed, seq, None, payload) }),
             Seen::TooOld => Err(DropReason::TooOld),
         };
         self.note_round_trip(filled);
@@ -324,7 +326,7 @@ impl Stream {
             level,
         };
         let (track, place, encoding) = (self.track, self.place, self.encoding);
-        Accepted { track, place, encoding, packet, payload, after_hole: false }
+        Accepted { track, place, encoding, packet, payload, after_hole: false, again: false }
     }
 }
 

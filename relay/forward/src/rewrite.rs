@@ -79,6 +79,11 @@ impl Sequencer {
         if forwarded { Numbered::Send(self.take()) } else { Numbered::Nothing }
     }
 
+    /// The highest number given.
+    pub(crate) fn last(&self) -> Option<ExtSeq> {
+        self.next.checked_sub(1).map(ExtSeq)
+    }
+
     /// A number outside the source's order, for a packet of the relay's own.
     fn take(&mut self) -> ExtSeq {
         let number = ExtSeq(self.next);

@@ -13,6 +13,8 @@ pub(crate) struct Facts {
     pub(crate) keyframe_start: bool,
     /// Number of its frame, where the packet says so.
     pub(crate) frame: Option<u32>,
+    /// Nothing larger comes from here on.
+    pub(crate) largest: bool,
 }
 
 /// What becomes of a packet.
@@ -198,7 +200,7 @@ mod tests {
     }
 
     fn facts(encoding: u8, temporal: u8, keyframe_start: bool, frame: u32) -> Facts {
-        Facts { encoding: EncodingId(encoding), temporal, keyframe_start, frame: Some(frame) }
+        Facts { encoding: EncodingId(encoding), temporal, keyframe_start, frame: Some(frame), largest: false }
     }
 
     #[test]

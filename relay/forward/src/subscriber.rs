@@ -438,6 +438,13 @@ impl Slot {
         Some((*entry, encoding))
     }
 
+    /// The last number sent and what the source called it, where that is remembered.
+    pub(crate) fn last_sent(&self) -> Option<(SeqNo, u64)> {
+        let number = self.sequencer.last()?.wire();
+        let entry = self.sent.get(usize::from(number.0) % SENT)?;
+        (entry.encoding.is_some() && entry.number as u16 == number.0).then_some((number, entry.seq))
+    }
+
     #[cfg(test)]
     pub(crate) const fn remembered_bytes(&self) -> usize {
         self.sent.capacity() * std::mem::size_of::<Sent>()

@@ -15,12 +15,19 @@ const ACTIVE_FOR: Duration = Duration::from_secs(2);
 /// So much behind another encoding of the same pictures it counts as not sent, too: its publisher has no room for it now.
 const BEHIND: Duration = Duration::from_millis(400);
 
+/// Silence after which a packet that comes again is the tail of what was sent: senders wait longer (50 ms), the network varies.
+const TAIL_SILENCE: Duration = Duration::from_millis(25);
+
 /// One encoding as it arrives.
 #[derive(Debug)]
 pub(crate) struct EncodingState {
     /// Highest extended sequence number, continuous over changes of SSRC.
     pub(crate) highest: Option<u64>,
     pub(crate) last_at: Option<Instant>,
+    /// Its publisher has stopped it; up to this number packets are late and not new.
+    ended: Option<u64>,
+    /// The packet that was sent again as the last one.
+    pub(crate) tail: Option<u64>,
     pub(crate) cache: PacketCache,
     pub(crate) keyframes: KeyframeRequests,
     /// The last sender report: wallclock and the timestamp it belongs to.
@@ -65,7 +72,28 @@ pub(crate) struct Out {
 
 impl EncodingState {
     const fn new(kind: TrackKind) -> Self {
-        Self { highest: None, last_at: None, cache: PacketCache::new(kind), keyframes: KeyframeRequests::new(), report: None }
+        Self {
+            highest: None,
+            last_at: None,
+            ended: None,
+            tail: None,
+            cache: PacketCache::new(kind),
+            keyframes: KeyframeRequests::new(),
+            report: None,
+        }
+    }
+
+    /// Whether a packet that comes again is the last one, of which that was not noted yet, and nothing came for a while.
+    pub(crate) fn is_tail(&self, now: Instant, seq: u64) -> bool {
+        let silent = self.last_at.is_some_and(|at| now.saturating_duration_since(at) >= TAIL_SILENCE);
+        silent && self.highest == Some(seq) && self.tail != Some(seq)
+    }
+
+    /// A packet that may be played came.
+    pub(crate) fn note_played(&mut self, now: Instant, seq: u64) {
+        if self.ended.is_none_or(|ended| seq > ended) {
+            self.last_at = Some(now);
+        }
     }
 }
 
@@ -91,6 +119,13 @@ impl Track {
         let encodings = std::array::from_fn(|_| EncodingState::new(kind));
         let (outs, live) = (Vec::new(), Vec::new());
         Self { owner, owner_place, kind, muted, count, encodings, outs, live, overlaps: false, stale: true }
+    }
+
+    /// The publisher says that nothing larger than `encoding` comes any more.
+    pub(crate) fn end_larger(&mut self, encoding: EncodingId) {
+        for state in self.encodings.iter_mut().take(usize::from(encoding.0)) {
+            (state.last_at, state.ended) = (None, state.highest);
+        }
     }
 
     /// What the participant at a place gets, to be changed.
@@ -149,10 +184,11 @@ impl Track {
                 temporal: origin.layer.temporal.0,
                 keyframe_start: origin.flags.keyframe && origin.flags.first,
                 frame: Some(origin.frame),
+                largest: origin.flags.largest,
             },
             None => {
                 let keyframe_start = self.kind == TrackKind::Video && begins_h264_keyframe(payload);
-                Facts { encoding, temporal: 0, keyframe_start, frame: None }
+                Facts { encoding, temporal: 0, keyframe_start, frame: None, largest: false }
             }
         }
     }

@@ -208,6 +208,7 @@ impl Driver {
             let route = legs.iter().find(|route| route.leg == *key);
             leg.set_route(track, publication.kind, route);
         }
+        publication.sender.set_largest(RouteLeg::largest_relayed(&legs));
         publication.routes = legs;
         publication.activate();
         let now = crate::clock::now();

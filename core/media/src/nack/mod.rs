@@ -31,6 +31,10 @@ pub const MAX_AGE: Duration = Duration::from_millis(1_000);
 /// Holes on the list. At 500 packets a second that is two seconds of nothing; the oldest go first.
 pub const MAX_MISSING: usize = 1_000;
 
+/// A forwarder numbers what its publisher's leg repaired in the order of sending, after the packets that overtook it: a hole may be a packet
+/// of a frame that lies so far back. Half a second and more, longer than a repair takes.
+pub const MAX_FRAMES_LATE: u32 = 32;
+
 /// Round trip assumed until one is known.
 pub const ASSUMED_RTT: Duration = Duration::from_millis(100);
 
@@ -45,7 +49,7 @@ pub struct FramePoint {
     pub frame: u32,
 }
 
-/// The frames a hole lies in: those of the packets on either side and all between them.
+/// The frames a hole lies in: those of the packets on either side, all between them, and those before whose packets may come this late.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameSpan {
     /// Their track.
@@ -209,7 +213,8 @@ impl NackGenerator {
 fn span_between(before: FramePoint, after: FramePoint) -> Option<FrameSpan> {
     let same = before.track == after.track && before.encoding == after.encoding;
     let forward = (after.frame.wrapping_sub(before.frame) as i32) >= 0;
-    let FramePoint { track, encoding, frame: first } = before;
+    let FramePoint { track, encoding, frame } = before;
+    let first = frame.wrapping_sub(MAX_FRAMES_LATE);
     (same && forward).then_some(FrameSpan { track, encoding, first, last: after.frame })
 }
 
@@ -260,7 +265,8 @@ mod tests {
     fn what_another_leg_delivered_is_not_asked_for() {
         let start = Instant::now();
         let mut nack = with_hole(start);
-        let span = FrameSpan { track: TrackId(1), encoding: EncodingId(0), first: 7, last: 9 };
+        let first = 7_u32.wrapping_sub(MAX_FRAMES_LATE);
+        let span = FrameSpan { track: TrackId(1), encoding: EncodingId(0), first, last: 9 };
         let asked = nack.handle_timeout(start + ms(10), |asked| {
             assert_eq!(*asked, span);
             false
@@ -268,6 +274,17 @@ mod tests {
         assert!(asked.is_empty());
         assert_eq!(nack.poll_timeout(), None);
         assert_eq!(nack.stats().elsewhere, 2);
+    }
+
+    #[test]
+    fn a_hole_may_be_what_came_late_to_a_forwarder() {
+        let start = Instant::now();
+        let mut nack = NackGenerator::default();
+        nack.handle_packet(start, ExtSeq(1), point(50));
+        nack.handle_packet(start, ExtSeq(3), point(51));
+        // Frame 48 lacks a packet that the forwarder got late and sent between the two.
+        let asked = nack.handle_timeout(start + MAX_REORDER_WAIT, |span| (span.first..=span.last).contains(&48));
+        assert_eq!(asked, [ExtSeq(2).wire()]);
     }
 
     #[test]

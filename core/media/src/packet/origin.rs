@@ -39,6 +39,8 @@ pub struct OriginFlags {
     pub discardable: bool,
     /// A probe: proves a path, carries no media and is never played.
     pub probe: bool,
+    /// On keyframes: no larger encoding of the track goes to the relay from here on. Whoever got one is to get this one.
+    pub largest: bool,
 }
 
 impl OriginFlags {
@@ -47,6 +49,7 @@ impl OriginFlags {
     const KEYFRAME: u8 = 0x04;
     const DISCARDABLE: u8 = 0x08;
     const PROBE: u8 = 0x10;
+    const LARGEST: u8 = 0x20;
 
     fn to_byte(self) -> u8 {
         let bit = |set: bool, mask: u8| if set { mask } else { 0 };
@@ -55,6 +58,7 @@ impl OriginFlags {
             | bit(self.keyframe, Self::KEYFRAME)
             | bit(self.discardable, Self::DISCARDABLE)
             | bit(self.probe, Self::PROBE)
+            | bit(self.largest, Self::LARGEST)
     }
 
     fn from_byte(byte: u8) -> Self {
@@ -64,6 +68,7 @@ impl OriginFlags {
             keyframe: byte & Self::KEYFRAME != 0,
             discardable: byte & Self::DISCARDABLE != 0,
             probe: byte & Self::PROBE != 0,
+            largest: byte & Self::LARGEST != 0,
         }
     }
 }

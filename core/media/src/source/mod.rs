@@ -29,6 +29,8 @@ pub struct SourceSender {
     frames: BTreeMap<EncodingId, u32>,
     probes: u32,
     last_time: Option<MediaTime>,
+    /// The largest encoding the relay gets.
+    largest: Option<EncodingId>,
 }
 
 impl SourceSender {
@@ -47,7 +49,13 @@ impl SourceSender {
             frames: BTreeMap::new(),
             probes: (again >> 32) as u32,
             last_time: None,
+            largest: None,
         }
+    }
+
+    /// Says which encoding is the largest that the relay gets from now on, where it gets any: its keyframes say so.
+    pub fn set_largest(&mut self, largest: Option<EncodingId>) {
+        self.largest = largest;
     }
 
     /// The RTP timestamp of a capture time of this source, as every leg sends it.
@@ -71,6 +79,7 @@ impl SourceSender {
         if payloads.is_empty() {
             return Vec::new();
         }
+        let largest = self.largest == Some(layer.encoding);
         let number = self.frames.entry(layer.encoding).or_insert(self.first_frame);
         let frame_number = *number;
         *number = number.wrapping_add(1);
@@ -82,7 +91,8 @@ impl SourceSender {
         let mut packets = Vec::with_capacity(count);
         for (index, payload) in payloads.into_iter().enumerate() {
             let (first, last) = (index == 0, index + 1 == count);
-            let flags = OriginFlags { first, last, keyframe: frame.keyframe, discardable: frame.discardable, probe: false };
+            let EncodedFrame { keyframe, discardable, .. } = *frame;
+            let flags = OriginFlags { first, last, keyframe, discardable, probe: false, largest: keyframe && largest };
             let refers_back = if frame.keyframe { 0 } else { frame.refers_back };
             let origin = Origin { source: self.track, layer, flags, packet: *next, frame: frame_number, refers_back };
             *next = next.wrapping_add(1);
@@ -158,6 +168,15 @@ mod tests {
         assert_eq!(next[0].origin.frame, base[0].origin.frame.wrapping_add(2));
         assert_eq!(other[0].timestamp, next[0].timestamp, "timestamps are shared by all encodings");
         assert_eq!(next[0].timestamp.wrapping_sub(base[0].timestamp), 6_000);
+    }
+
+    #[test]
+    fn keyframes_of_the_largest_encoding_say_so() {
+        let mut sender = SourceSender::new(TrackId(7), TrackKind::Video, 1);
+        sender.set_largest(Some(EncodingId(1)));
+        let mut says =
+            |keyframe, encoding| sender.packetise(&video(0, 10, keyframe, LayerId::new(encoding, 0)))[0].origin.flags.largest;
+        assert_eq!([says(true, 0), says(true, 1), says(false, 1), says(true, 2)], [false, true, false, false]);
     }
 
     #[test]

@@ -54,6 +54,15 @@ pub struct RouteLeg {
     pub max_temporal: Option<u8>,
 }
 
+impl RouteLeg {
+    /// The largest encoding that goes to the relay by these routes of a track.
+    #[must_use]
+    pub fn largest_relayed(routes: &[Self]) -> Option<EncodingId> {
+        let relayed = routes.iter().filter(|route| route.leg == LegKey::RelayPublisher);
+        relayed.flat_map(|route| &route.encodings).min().copied()
+    }
+}
+
 /// What the shell is to do. Commands of one leg are to be carried out in the order given; one that takes time holds back only the
 /// later ones of the same leg.
 #[derive(Clone, Debug, PartialEq)]

@@ -92,11 +92,14 @@ impl PeerMachine {
         }
         match self.keyframes.gates.get_mut(&(track, encoding)) {
             Some(gate) if now < gate.answered + KEYFRAME_INTERVAL => gate.waiting = true,
-            _ => {
-                self.keyframes.gates.insert((track, encoding), Gate { answered: now, waiting: false });
-                self.events.push_back(PeerEvent::KeyframeRequested { track, encoding });
-            }
+            _ => self.make_keyframe(now, track, encoding),
         }
+    }
+
+    /// A keyframe is made whatever was made before.
+    pub(super) fn make_keyframe(&mut self, now: Instant, track: TrackId, encoding: EncodingId) {
+        self.keyframes.gates.insert((track, encoding), Gate { answered: now, waiting: false });
+        self.events.push_back(PeerEvent::KeyframeRequested { track, encoding });
     }
 
     /// Makes the keyframes whose time has come.

@@ -19,6 +19,10 @@ impl PeerMachine {
             routes.insert(track.id, self.route_of(now, track, index, moves));
             video += u32::from(track.kind == TrackKind::Video);
         }
+        let shrunk: Vec<_> = routes.iter().filter_map(|(track, legs)| Some((*track, self.shrinks_to(*track, legs)?))).collect();
+        for (track, encoding) in shrunk {
+            self.make_keyframe(now, track, encoding);
+        }
         for (track, legs) in &routes {
             if self.routes.get(track) != Some(legs) {
                 self.commands.push_back(Command::Route { track: *track, legs: legs.clone() });
@@ -29,6 +33,14 @@ impl PeerMachine {
         }
         self.routes = routes;
         self.largest.retain(|(track, leg), _| self.publications.contains_key(track) && self.legs.contains_key(leg));
+    }
+
+    /// The encoding that takes the place of a larger one, which the relay no longer gets: those who had that one need a keyframe of this.
+    fn shrinks_to(&self, track: TrackId, legs: &[RouteLeg]) -> Option<EncodingId> {
+        let whole = |legs: &[RouteLeg]| legs.iter().any(|leg| leg.leg == LegKey::RelayPublisher && leg.max_temporal.is_none());
+        let before = self.routes.get(&track).filter(|before| whole(before))?;
+        let largest = RouteLeg::largest_relayed(legs).filter(|_| whole(legs))?;
+        RouteLeg::largest_relayed(before).is_some_and(|before| before < largest).then_some(largest)
     }
 
     /// `moves`: an edge of ours is to be on the relay and is not yet.

@@ -1,5 +1,6 @@
 //! RTCP of the room: reports, requests for packets and for keyframes, both ways.
 
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use segue_media::packet::RtcpPacket;
@@ -7,8 +8,8 @@ use segue_media::packet::rtcp::{MAX_REPORTS, ReceiverReport, ReportBlock, Sender
 use segue_model::{EncodingId, ParticipantId, SeqNo, Ssrc, TrackId, TrackKind};
 
 use super::{Direction, ForwardEvent, RoomForwarder, RtcpOut};
-use crate::publisher::Publisher;
-use crate::subscriber::Job;
+use crate::publisher::{Accepted, Publisher};
+use crate::subscriber::{Job, Slot};
 
 /// Between two receiver reports to a publisher (RFC 3550 section 6.2 allows more than one per 5 s on a link of this rate).
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
@@ -149,31 +150,60 @@ impl RoomForwarder {
         if subscriber.leg().is_none_or(|leg| leg.payload_types.video_rtx.is_none()) {
             return;
         }
+        let Some((index, _)) = subscriber.find(media).filter(|(_, slot)| slot.rtx_ssrc.is_some()) else { return };
         for &number in lost {
-            let Some((index, slot)) = subscriber.find(media).filter(|(_, slot)| slot.rtx_ssrc.is_some()) else { break };
-            let Some(at) = slot.track.and_then(|track| self.tracks.place(track)) else { break };
-            let Some((sent, encoding)) = slot.recall(now, number) else { continue };
-            let held = self.tracks.at(at).and_then(|track| track.encoding(encoding)?.cache.get(now, sent.seq));
-            let Some(size) = held.map(|(_, payload)| payload.len()) else { continue };
-            if !subscriber.rate.allows(now, size) {
-                self.counters.retransmissions_refused += 1;
+            if self.send_again(now, place, index, number).is_break() {
                 break;
             }
-            let Some(slot) = subscriber.slot_mut(index) else { break };
-            let number = Job {
-                track: at,
-                seq: sent.seq,
-                number: slot.number_retransmission(),
-                timestamp: sent.timestamp,
-                slot: index as u16,
-                repeats: Some(number.0),
-                encoding,
-                filled: false,
-                len: size as u16,
-            };
-            let queue = subscriber.queue(TrackKind::Video);
-            if queue.push(number) && queue.list() {
-                self.waiting[TrackKind::Video as usize].push_back(place as u32);
+        }
+    }
+
+    /// Queues a packet of a slot once more. Breaks where nothing can be sent again at present.
+    fn send_again(&mut self, now: Instant, place: usize, index: usize, number: SeqNo) -> ControlFlow<()> {
+        let next = ControlFlow::Continue(());
+        let Some(participant) = self.participants.at_mut(place) else { return ControlFlow::Break(()) };
+        let subscriber = &mut participant.subscriber;
+        let Some(slot) = subscriber.slot_mut(index) else { return ControlFlow::Break(()) };
+        let Some(at) = slot.track.and_then(|track| self.tracks.place(track)) else { return ControlFlow::Break(()) };
+        let Some((sent, encoding)) = slot.recall(now, number) else { return next };
+        let held = self.tracks.at(at).and_then(|track| track.encoding(encoding)?.cache.get(now, sent.seq));
+        let Some(size) = held.map(|(_, payload)| payload.len()) else { return next };
+        if !subscriber.rate.allows(now, size) {
+            self.counters.retransmissions_refused += 1;
+            return ControlFlow::Break(());
+        }
+        let Some(slot) = subscriber.slot_mut(index) else { return ControlFlow::Break(()) };
+        let job = Job {
+            track: at,
+            seq: sent.seq,
+            number: slot.number_retransmission(),
+            timestamp: sent.timestamp,
+            slot: index as u16,
+            repeats: Some(number.0),
+            encoding,
+            filled: false,
+            len: size as u16,
+        };
+        let queue = subscriber.queue(TrackKind::Video);
+        if queue.push(job) && queue.list() {
+            self.waiting[TrackKind::Video as usize].push_back(place as u32);
+        }
+        next
+    }
+
+    /// A publisher sends its last packet once more when it falls silent, in case it was lost: on the way to subscribers it may have been,
+    /// too. Only what carries an origin: browsers repeat packets to probe.
+    pub(super) fn repeat_tail(&mut self, now: Instant, accepted: &Accepted<'_>) {
+        let seq = accepted.packet.seq;
+        let Some(track) = self.tracks.at_mut(accepted.place).filter(|_| accepted.packet.origin.is_some()) else { return };
+        let Some(state) = track.encoding_mut(accepted.encoding).filter(|state| state.is_tail(now, seq)) else { return };
+        state.tail = Some(seq);
+        let slots: Vec<_> = track.wanted().filter_map(|(place, out)| Some((place, out.slot?))).collect();
+        for (place, index) in slots {
+            let slot = self.participants.at(place).and_then(|participant| participant.subscriber.slot(index));
+            let last = slot.filter(|slot| slot.rtx_ssrc.is_some()).and_then(Slot::last_sent);
+            if let Some((number, _)) = last.filter(|(_, last)| *last == seq) {
+                let _ = self.send_again(now, place, index, number);
             }
         }
     }

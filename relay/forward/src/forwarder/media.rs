@@ -112,6 +112,10 @@ impl RoomForwarder {
         let accepted = participant.publisher.accept(now, participant.origin, view, &tracks);
         self.expect(arrivals_due);
         let accepted = accepted?;
+        if accepted.again {
+            self.repeat_tail(now, &accepted);
+            return Err(DropReason::Duplicate);
+        }
         if accepted.after_hole {
             // Requests wait a little for what is only late; exactly how long is found out then.
             self.expect(Some(now + segue_media::nack::MIN_REORDER_WAIT));
@@ -209,9 +213,12 @@ fn note_arrival(
     }
     state.highest = state.highest.max(Some(accepted.packet.seq));
     if playable {
-        state.last_at = Some(now);
+        state.note_played(now, accepted.packet.seq);
         if video && facts.keyframe_start {
             state.keyframes.satisfy();
+        }
+        if facts.keyframe_start && facts.largest {
+            track.end_larger(accepted.encoding);
         }
     }
     Ok(())

@@ -142,6 +142,7 @@ impl Publication {
     }
 
     pub fn set_routes(&mut self, now: Instant, routes: Vec<RouteLeg>) {
+        self.sender.set_largest(RouteLeg::largest_relayed(&routes));
         self.routes = routes;
         self.activate();
         self.probe_at = self.probes().then(|| now + SILENCE);

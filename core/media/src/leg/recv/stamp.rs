@@ -154,7 +154,7 @@ impl OriginStamper {
         self.frame = Some(frame);
         self.broken = false;
         self.numbers.packet = self.numbers.packet.wrapping_add(1);
-        let flags = OriginFlags { first, last: held.marker, keyframe: frame.keyframe, discardable: false, probe: false };
+        let flags = OriginFlags { first, last: held.marker, keyframe: frame.keyframe, ..OriginFlags::default() };
         let origin = self.origin(flags, u8::from(!frame.keyframe));
         MediaPacket {
             origin,

@@ -35,6 +35,13 @@ const MAX_REPORTS: usize = 16;
 /// Events kept for the shell; only requests for keyframes and drops add any, one per stream at a time.
 const MAX_EVENTS: usize = 2 * MAX_SEND_STREAMS;
 
+/// From this round trip on a second request is answered when the picture is due already: what is sent again goes twice at once, so that
+/// losing it again does not show.
+const TWICE_FROM: Duration = Duration::from_millis(40);
+
+/// Where more than this share is lost the second copies would be a load themselves.
+const TWICE_LOSS: f32 = 0.02;
+
 /// Round trips beyond this are not believed: a report with a wrong time.
 const MAX_RTT: Duration = Duration::from_secs(10);
 
@@ -352,13 +359,17 @@ impl SendLeg {
             return;
         };
         let rtt = self.rtt.unwrap_or(ASSUMED_RTT);
+        let twice = self.rtt.is_some_and(|rtt| rtt >= TWICE_FROM) && stream.loss.is_some_and(|loss| loss <= TWICE_LOSS);
         for number in lost {
             let Some(packet) = stream.resend(now, *number, rtt) else {
                 continue;
             };
             let size = pacer_size(packet.payload.len());
+            let mut copies = std::iter::repeat_n(packet, if twice { 2 } else { 1 });
             // A full queue answers none of the rest; the receiver asks again.
-            if self.pacer.push(now, PacerQueue::Repair, stream.spec.track, size, Queued::Repair(media, packet)).is_err() {
+            if !copies.all(|copy| {
+                self.pacer.push(now, PacerQueue::Repair, stream.spec.track, size, Queued::Repair(media, copy)).is_ok()
+            }) {
                 break;
             }
         }

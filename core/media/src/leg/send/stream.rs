@@ -72,6 +72,8 @@ pub(super) struct Outgoing {
     pub(super) keyframe_asked: bool,
     pub(super) fir: Option<u8>,
     pub(super) stats: SendStreamStats,
+    /// Share the receiver lost, smoothed over its reports.
+    pub(super) loss: Option<f32>,
 }
 
 impl Outgoing {
@@ -89,6 +91,7 @@ impl Outgoing {
             keyframe_asked: false,
             fir: None,
             stats: SendStreamStats::default(),
+            loss: None,
         }
     }
 
@@ -209,7 +212,9 @@ impl Outgoing {
     }
 
     pub(super) fn handle_report(&mut self, block: &ReportBlock) {
-        self.stats.loss = f32::from(block.fraction_lost) / 256.0;
+        let loss = f32::from(block.fraction_lost) / 256.0;
+        self.stats.loss = loss;
+        self.loss = Some(self.loss.map_or(loss, |mean| mean.mul_add(0.875, loss * 0.125)));
         self.stats.jitter = block.jitter;
     }
 }

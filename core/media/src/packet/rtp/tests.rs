@@ -11,14 +11,16 @@ fn any_label() -> impl Strategy<Value = Label> {
 }
 
 fn any_origin() -> impl Strategy<Value = Origin> {
-    (any::<u16>(), 0u8..3, 0u8..4, any::<[bool; 5]>(), any::<u32>(), any::<u32>(), any::<u8>()).prop_map(
-        |(source, encoding, temporal, [first, last, keyframe, discardable, probe], packet, frame, refers_back)| Origin {
-            source: TrackId(source),
-            layer: LayerId::new(encoding, temporal),
-            flags: OriginFlags { first, last, keyframe, discardable, probe },
-            packet,
-            frame,
-            refers_back,
+    (any::<u16>(), 0u8..3, 0u8..4, any::<[bool; 6]>(), any::<u32>(), any::<u32>(), any::<u8>()).prop_map(
+        |(source, encoding, temporal, [first, last, keyframe, discardable, probe, largest], packet, frame, refers_back)| {
+            Origin {
+                source: TrackId(source),
+                layer: LayerId::new(encoding, temporal),
+                flags: OriginFlags { first, last, keyframe, discardable, probe, largest },
+                packet,
+                frame,
+                refers_back,
+            }
         },
     )
 }

@@ -336,12 +336,13 @@ proptest! {
 /// Packets with numbers, times and flags that make no sense, but are near enough to each other to be believed at times.
 fn stray() -> impl Strategy<Value = (u32, u64, MediaPacket)> {
     let near = |around: u32| prop_oneof![8 => (0u32..40).prop_map(move |step| around.wrapping_add(step)), 1 => any::<u32>()];
-    let origin = (any::<bool>(), 0u8..3, 0u8..4, any::<[bool; 5]>(), near(u32::MAX - 20), near(u32::MAX - 9), any::<u8>());
+    let origin = (any::<bool>(), 0u8..3, 0u8..4, any::<[bool; 6]>(), near(u32::MAX - 20), near(u32::MAX - 9), any::<u8>());
     let payload = proptest::collection::vec(any::<u8>(), 0..8);
     (0u32..6, 0u64..60, origin, near(u32::MAX - 5), payload).prop_map(|(leg, after, origin, time, payload)| {
-        let (audio, encoding, temporal, [first, last, keyframe, discardable, probe], packet, frame, refers_back) = origin;
+        let (audio, encoding, temporal, [first, last, keyframe, discardable, probe, largest], packet, frame, refers_back) =
+            origin;
         let (source, kind) = if audio { (AUDIO, TrackKind::Audio) } else { (VIDEO, TrackKind::Video) };
-        let flags = OriginFlags { first, last, keyframe, discardable, probe };
+        let flags = OriginFlags { first, last, keyframe, discardable, probe, largest };
         let origin = Origin { source, layer: LayerId::new(encoding, temporal), flags, packet, frame, refers_back };
         let timestamp = time.wrapping_mul(960);
         (leg, after, MediaPacket { origin, kind, timestamp, marker: last, audio_level: None, payload: payload.into() })

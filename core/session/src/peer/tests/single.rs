@@ -193,6 +193,31 @@ fn a_leg_that_bears_less_gets_a_smaller_encoding_once_nothing_moves() {
 }
 
 #[test]
+fn when_the_relay_gets_a_largest_encoding_no_more_the_next_begins_with_a_keyframe() {
+    let mut lone = Lone::new(vec![participant(7, true)]);
+    let track = lone.publish_camera();
+    let target = proto::Topology::Relayed.into();
+    lone.hear(server_frame::Message::TopologyCommit(proto::TopologyCommit {
+        epoch: epoch(6),
+        topology: target,
+        reason: String::new(),
+    }));
+    for leg in [LegKey::RelayPublisher, LegKey::RelaySubscriber] {
+        lone.up(leg);
+    }
+    let relayed =
+        |lone: &mut Lone| last_route(&lone.commands())[0].encodings.iter().map(|encoding| encoding.0).collect::<Vec<_>>();
+    assert_eq!(relayed(&mut lone), [0, 1, 2]);
+    lone.events();
+    lone.machine.set_largest(lone.now, LegKey::RelayPublisher, track, EncodingId(1));
+    assert_eq!(relayed(&mut lone), [1, 2]);
+    assert_eq!(lone.events(), [PeerEvent::KeyframeRequested { track, encoding: EncodingId(1) }]);
+    lone.machine.set_largest(lone.now, LegKey::RelayPublisher, track, EncodingId(0));
+    assert_eq!(relayed(&mut lone), [0, 1, 2]);
+    assert!(lone.events().is_empty(), "one that begins does so with a keyframe anyway");
+}
+
+#[test]
 fn keyframe_requests_are_coalesced_and_none_is_lost() {
     let mut lone = Lone::new(vec![participant(7, true)]);
     let track = lone.publish_camera();

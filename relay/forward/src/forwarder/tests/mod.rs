@@ -1,3 +1,5 @@
+mod repair;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -330,6 +332,33 @@ fn an_encoding_begins_and_changes_at_a_keyframe_that_is_asked_for_once() {
 }
 
 #[test]
+fn a_publisher_that_stops_its_largest_encoding_moves_everybody_to_the_next_at_its_keyframe() {
+    let mut room = Room::new();
+    room.camera(frame(0, 1, true)).unwrap();
+    room.camera(frame(1, 1, true)).unwrap();
+    room.drain();
+    let takes_over = |room: &mut Room, largest| {
+        let sequence = room.next(Ssrc(101));
+        let mut header = camera_header(sequence, frame(1, 2 + u32::from(largest), true));
+        if let Some(origin) = &mut header.extensions.origin {
+            origin.flags.largest = largest;
+        }
+        room.rtp(ALICE, header, b"x").unwrap();
+        room.drain().len()
+    };
+    assert_eq!(takes_over(&mut room, false), 0);
+    assert_eq!(takes_over(&mut room, true), 2, "to the peer and to the browser");
+    // What of the former was on its way changes nothing; when it begins anew, it does so with a keyframe.
+    room.camera(frame(1, 4, false)).unwrap();
+    assert_eq!(room.drain().len(), 2);
+    room.camera(frame(0, 5, true)).unwrap();
+    assert_eq!(room.drain().len(), 2);
+    room.camera(frame(1, 5, false)).unwrap();
+    assert!(room.drain().is_empty());
+    assert!(room.requests().is_empty());
+}
+
+#[test]
 fn requests_of_subscribers_are_merged() {
     let mut room = Room::new();
     room.camera(frame(0, 1, true)).unwrap();
@@ -349,85 +378,6 @@ fn requests_of_subscribers_are_merged() {
     room.pass(1000);
     room.forwarder.handle_rtcp(room.now, ALICE, Direction::Subscribe, &pli(media(BOB)));
     assert!(room.requests().is_empty());
-}
-
-#[test]
-fn a_nack_is_answered_on_the_retransmission_stream() {
-    let mut room = Room::new();
-    for number in 1..=3 {
-        room.camera(frame(0, number, number == 1)).unwrap();
-    }
-    let bob = room.to(BOB);
-    let (_, lost) = &bob[1];
-    let nack = [RtcpPacket::Nack { sender: Ssrc(1), media: lost.header.ssrc, lost: vec![lost.header.sequence] }];
-    room.forwarder.handle_rtcp(room.now, BOB, Direction::Subscribe, &nack);
-    let again = room.to(BOB);
-    assert_eq!(again.len(), 1);
-    let rtx = &again[0].1;
-    assert_eq!(rtx.header.payload_type, 103);
-    assert_ne!(rtx.header.ssrc, lost.header.ssrc);
-    assert_eq!(rtx.header.timestamp, lost.header.timestamp);
-    assert_eq!(rtx.header.extensions.origin, lost.header.extensions.origin);
-    assert_eq!(rtx.payload[..2], lost.header.sequence.0.to_be_bytes());
-    assert_eq!(rtx.payload[2..], lost.payload[..]);
-    // Asked again at once: not sent. Later: a packet of its own, never the same index.
-    room.forwarder.handle_rtcp(room.now, BOB, Direction::Subscribe, &nack);
-    assert!(room.drain().is_empty());
-    room.pass(50);
-    room.forwarder.handle_rtcp(room.now, BOB, Direction::Subscribe, &nack);
-    assert_eq!(room.to(BOB)[0].0.0, again[0].0.0 + 1);
-    room.pass(2_000);
-    room.forwarder.handle_rtcp(room.now, BOB, Direction::Subscribe, &nack);
-    assert!(room.drain().is_empty());
-}
-
-#[test]
-fn a_loss_on_the_publishers_leg_is_asked_for_and_repaired() {
-    let mut room = Room::new();
-    room.camera_at(SeqNo(10), frame(0, 1, true)).unwrap();
-    room.camera_at(SeqNo(12), frame(0, 3, false)).unwrap();
-    let before = room.drain();
-    room.pass(20);
-    let asked: Vec<_> = room.rtcp().into_iter().filter(|rtcp| matches!(rtcp.packets[0], RtcpPacket::Nack { .. })).collect();
-    assert!(matches!(&asked[0].packets[0], RtcpPacket::Nack { media: Ssrc(100), lost, .. } if lost == &[SeqNo(11)]));
-    let lost = camera_header(SeqNo(500), frame(0, 2, false));
-    let rtx = RtpHeader { payload_type: 103, ssrc: Ssrc(110), ..lost };
-    room.rtp(ALICE, rtx, &[0, 11, 42]).unwrap();
-    assert_eq!(room.rtp(ALICE, RtpHeader { sequence: SeqNo(501), ..rtx }, &[0, 11, 42]), Err(DropReason::Duplicate));
-    assert_eq!(room.rtp(ALICE, RtpHeader { sequence: SeqNo(502), ..rtx }, &[0]), Err(DropReason::EmptyRetransmission));
-    let after = room.drain();
-    let numbers = |all: &[(ParticipantId, ExtSeq, RtpPacket)], who| {
-        all.iter().filter(|(to, ..)| *to == who).map(|(_, index, _)| index.0).collect::<Vec<_>>()
-    };
-    // The one that merges gets it as the next packet; the browser in the place kept for it.
-    assert_eq!(numbers(&before, BOB)[1] + 1, numbers(&after, BOB)[0]);
-    assert_eq!(numbers(&before, BOB)[0] + 1, numbers(&before, BOB)[1]);
-    assert_eq!(numbers(&before, WEB)[0] + 1, numbers(&after, WEB)[0]);
-    assert_eq!(numbers(&before, WEB)[0] + 2, numbers(&before, WEB)[1]);
-    room.pass(200);
-    assert!(!room.rtcp().iter().any(|rtcp| rtcp.packets.iter().any(|packet| matches!(packet, RtcpPacket::Nack { .. }))));
-}
-
-#[test]
-fn a_keyframe_whose_first_packet_comes_late_is_delivered_whole() {
-    let mut room = Room::new();
-    let part = |number: u32, first: bool| {
-        let mut header = camera_header(SeqNo(20 + number as u16), Video { packet: number, ..frame(0, 1, true) });
-        if let Some(origin) = &mut header.extensions.origin {
-            origin.flags.first = first;
-        }
-        header
-    };
-    room.camera_at(SeqNo(19), frame(0, 0, false)).unwrap();
-    room.rtp(ALICE, part(1, false), b"b").unwrap();
-    room.rtp(ALICE, part(2, false), b"c").unwrap();
-    assert!(room.drain().is_empty());
-    room.rtp(ALICE, part(0, true), b"a").unwrap();
-    let all = room.drain();
-    for who in [BOB, WEB] {
-        let payloads: Vec<_> = all.iter().filter(|(to, ..)| *to == who).map(|(.., packet)| packet.payload[0]).collect();
-        assert_eq!(payloads, b"abc");
-    }
 }
 
 #[test]
