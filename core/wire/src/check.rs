@@ -46,7 +46,10 @@ impl Check for ClientFrame {
             Some(Message::Description(description)) => description.check(),
             Some(Message::Candidate(candidate)) => candidate.candidate.as_ref().map_or(Ok(()), Check::check),
             Some(Message::Signal(signal)) => signal.check(),
-            Some(Message::EdgePath(edge)) => at_most("reason", edge.reason.len(), MAX_TEXT),
+            Some(Message::EdgePath(edge)) => {
+                at_most("reason", edge.reason.len(), MAX_TEXT)?;
+                at_most("direct", edge.direct.len(), MAX_LIST)
+            }
             Some(
                 Message::Leave(_)
                 | Message::Unpublish(_)

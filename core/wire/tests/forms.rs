@@ -122,9 +122,12 @@ fn client_message() -> impl Strategy<Value = client_frame::Message> {
         ),
         description().prop_map(Message::Description),
         signal().prop_map(Message::Signal),
-        (epoch(), any::<u32>(), 0..4i32, text(), any::<bool>()).prop_map(|(epoch, subscriber, path, reason, voice_only)| {
-            Message::EdgePath(proto::EdgePath { epoch, subscriber, path, reason, voice_only })
-        }),
+        (epoch(), any::<u32>(), 0..4i32, text(), any::<bool>(), vec(any::<(u32, u32)>(), 0..3)).prop_map(
+            |(epoch, subscriber, path, reason, voice_only, direct)| {
+                let direct = direct.into_iter().map(|(track, encoding)| proto::TrackEncoding { track, encoding }).collect();
+                Message::EdgePath(proto::EdgePath { epoch, subscriber, path, reason, voice_only, direct })
+            }
+        ),
         (any::<u32>(), any::<u32>())
             .prop_map(|(uplink_kbps, mesh_kbps)| { Message::UplinkReport(proto::UplinkReport { uplink_kbps, mesh_kbps }) }),
         any::<u64>().prop_map(|time_us| Message::Ping(proto::Ping { time_us })),

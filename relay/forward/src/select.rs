@@ -96,6 +96,8 @@ pub(crate) struct Selector {
     pinned: bool,
     /// First packet after that.
     pinned_since: Option<Instant>,
+    /// What it gets by its direct path, where its publisher said so.
+    direct: Option<EncodingId>,
     current: Option<EncodingId>,
     /// Highest temporal layer that goes on at present, changed between frames only.
     temporal: u8,
@@ -109,6 +111,7 @@ impl Selector {
             max_temporal: u8::MAX,
             pinned: false,
             pinned_since: None,
+            direct: None,
             current: None,
             temporal: u8::MAX,
             frame: None,
@@ -126,8 +129,15 @@ impl Selector {
     pub(crate) const fn set_pinned(&mut self, pinned: bool) {
         if self.pinned != pinned {
             self.pinned_since = None;
+            if !pinned {
+                self.direct = None;
+            }
         }
         self.pinned = pinned;
+    }
+
+    pub(crate) const fn set_direct(&mut self, encoding: EncodingId) {
+        self.direct = Some(encoding);
     }
 
     pub(crate) const fn current(&self) -> Option<EncodingId> {
@@ -144,10 +154,11 @@ impl Selector {
     /// it is pinned that is the one it decodes by its direct path.
     pub(crate) fn target(&self, active: &Active) -> EncodingId {
         let quality = if active.shed >= Shed::LargeEncodings { Quality::Low } else { self.quality };
+        let direct = self.direct.unwrap_or(active.direct);
         if self.pinned && self.pinned_since.is_none_or(|since| active.now < since + PIN_PATIENCE) {
-            return active.direct;
+            return direct;
         }
-        let wanted = if self.pinned { active.direct } else { encoding_for(quality, MAX_ENCODINGS) };
+        let wanted = if self.pinned { direct } else { encoding_for(quality, MAX_ENCODINGS) };
         active.nearest(usize::from(wanted.0)).or(self.current).unwrap_or(EncodingId(0))
     }
 
@@ -237,6 +248,20 @@ mod tests {
         assert_eq!(selector.target(&arriving([true, true, false])), EncodingId(1));
         selector.set_pinned(true);
         assert_eq!(selector.target(&Active { direct: EncodingId(1), ..all() }), EncodingId(1));
+    }
+
+    #[test]
+    fn a_pinned_subscriber_is_held_to_what_its_publisher_says_it_decodes() {
+        let mut selector = Selector::new(Quality::High);
+        selector.set_direct(EncodingId(1));
+        selector.set_pinned(true);
+        assert_eq!(selector.target(&all()), EncodingId(1));
+        assert_eq!(selector.select(facts(0, 0, false, 1), &all()), Verdict::Ignore { wants_keyframe: false });
+        assert_eq!(selector.select(facts(1, 0, false, 1), &all()), Verdict::Switch { from: None });
+        selector.set_pinned(false);
+        assert_eq!(selector.target(&all()), EncodingId(0));
+        selector.set_pinned(true);
+        assert_eq!(selector.target(&all()), EncodingId(0));
     }
 
     #[test]

@@ -134,6 +134,8 @@ fn a_word_on_an_edge_of_nobodys_moves_nothing_and_somebody_elses_edges_cannot_be
             path,
             reason: "lie".to_owned(),
             voice_only: false,
+            // Nobody's, and an encoding that none has.
+            direct: vec![proto::TrackEncoding { track: 99, encoding: 0 }, proto::TrackEncoding { track: 1, encoding: 9 }],
         })
     };
     let now = runner.world.now;

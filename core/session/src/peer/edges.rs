@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use segue_model::{ParticipantId, Path, Quality, TrackId};
+use segue_model::{ParticipantId, Path, Quality, TrackId, TrackKind};
 use segue_wire::proto::{self, client_frame};
 
 use super::roster::Remote;
-use super::{Edge, LegKey, PathInfo, PeerEvent, PeerMachine, convert};
+use super::{Edge, LegKey, PathInfo, PeerEvent, PeerMachine, TrackInfo, convert};
 use crate::handover::{EdgeWish, OutgoingOutput, PathState, PathStates, raise_between};
 
 impl PeerMachine {
@@ -49,7 +49,8 @@ impl PeerMachine {
                     _ => proto::Path::Direct,
                 };
                 let (epoch, path) = (convert::wire_epoch(epoch), path.into());
-                let edge = proto::EdgePath { epoch, subscriber: id.0, path, reason, voice_only };
+                let direct = if direct && relayed { self.direct_encodings(id) } else { Vec::new() };
+                let edge = proto::EdgePath { epoch, subscriber: id.0, path, reason, voice_only, direct };
                 self.send_server(now, client_frame::Message::EdgePath(edge));
             }
             OutgoingOutput::Send(message) => self.send_edge_message(now, id, message),
@@ -60,6 +61,16 @@ impl PeerMachine {
                 }
             }
         }
+    }
+
+    /// In which encodings somebody gets our pictures directly.
+    fn direct_encodings(&self, id: ParticipantId) -> Vec<proto::TrackEncoding> {
+        let pictures = self.publications.values().filter(|track| track.kind == TrackKind::Video);
+        let of = |track: &TrackInfo| {
+            let encoding = self.encodings_on(track.id, LegKey::Peer(id)).first()?;
+            Some(proto::TrackEncoding { track: track.id.0.into(), encoding: encoding.0.into() })
+        };
+        pictures.filter_map(of).collect()
     }
 
     /// What a subscriber should hear on a new path.

@@ -117,7 +117,7 @@ impl PeerMachine {
     }
 
     /// The encodings a track has on a leg now.
-    fn encodings_on(&self, track: TrackId, leg: LegKey) -> &[EncodingId] {
+    pub(super) fn encodings_on(&self, track: TrackId, leg: LegKey) -> &[EncodingId] {
         let legs = self.routes.get(&track).into_iter().flatten();
         legs.filter(|route| route.leg == leg).map(|route| route.encodings.as_slice()).next().unwrap_or_default()
     }

@@ -1,6 +1,6 @@
 //! What the authority tells the forwarder of its room.
 
-use segue_model::{ParticipantId, Quality, TrackId, TrackKind, TrackSource};
+use segue_model::{EncodingId, ParticipantId, Quality, TrackId, TrackKind, TrackSource};
 
 /// A change to what is forwarded in one room. Commands are ordered: a participant is added before its tracks and its edges, and
 /// everything of a participant that is removed is gone with it (tracks, edges, subscriptions), without further commands.
@@ -65,6 +65,15 @@ pub enum ForwardCommand {
         overlap: bool,
         /// In overlap: voice goes first, pictures follow with another command.
         voice_only: bool,
+    },
+    /// The encoding in which a subscriber gets a track by its direct path at present: the one to hold it to in overlap.
+    DirectEncoding {
+        /// The track.
+        track: TrackId,
+        /// Who gets it.
+        subscriber: ParticipantId,
+        /// In which encoding.
+        encoding: EncodingId,
     },
     /// A subscriber's wish for one track; [`Quality::Off`] is not to receive it.
     Subscription {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use segue_model::{ParticipantId, Path, Quality, TrackId};
+use segue_model::{EncodingId, MAX_ENCODINGS, ParticipantId, Path, Quality, TrackId};
 use segue_wire::proto::{self, ErrorCode, LeaveReason, client_frame, server_frame};
 
 use super::authority::{RoomAuthority, goodbye, track_added};
@@ -346,6 +346,17 @@ impl RoomAuthority {
             self.ignored += 1;
             return Ok(());
         };
+        for told in &word.direct {
+            let encoding = u8::try_from(told.encoding).ok().filter(|encoding| usize::from(*encoding) < MAX_ENCODINGS);
+            // One that was taken back meanwhile has no path to be held to.
+            let track = self.own_track(from, told.track).map(|(track, _)| track);
+            match (track, encoding) {
+                (Ok(track), Some(encoding)) => {
+                    self.forward(ForwardCommand::DirectEncoding { track, subscriber, encoding: EncodingId(encoding) });
+                }
+                _ => self.ignored += 1,
+            }
+        }
         if before != path {
             self.forward_edge(from, subscriber, path);
         }

@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use segue_model::{ParticipantId, Quality, Topology, TrackId};
+use segue_model::{EncodingId, ParticipantId, Quality, Topology, TrackId};
 use segue_wire::proto::{self, ErrorCode, LeaveReason, client_frame, server_frame};
 
 use super::*;
@@ -67,8 +67,20 @@ impl Scene {
 
     fn edge(&mut self, from: ParticipantId, to: ParticipantId, path: proto::Path) {
         let reason = "moved".to_owned();
-        let word = proto::EdgePath { epoch: None, subscriber: to.0, path: path.into(), reason, voice_only: false };
+        let word =
+            proto::EdgePath { epoch: None, subscriber: to.0, path: path.into(), reason, voice_only: false, direct: Vec::new() };
         self.tell(from, client_frame::Message::EdgePath(word));
+    }
+
+    /// What the forwarder is told to hold subscribers to.
+    fn held(&self) -> Vec<(TrackId, ParticipantId, EncodingId)> {
+        let of = |output: &RoomOutput| match output {
+            RoomOutput::Forward(ForwardCommand::DirectEncoding { track, subscriber, encoding }) => {
+                Some((*track, *subscriber, *encoding))
+            }
+            _ => None,
+        };
+        self.outputs.iter().filter_map(of).collect()
     }
 
     fn all_edges(&mut self, people: &[ParticipantId], path: proto::Path) {
@@ -153,6 +165,24 @@ impl Scene {
         }
         (scene, people)
     }
+}
+
+#[test]
+fn the_forwarder_hears_in_which_encoding_somebody_gets_a_track_directly() {
+    let mut room = Scene::new();
+    let (ann, bob) = (room.join(person("ann")), room.join(person("bob")));
+    let (camera, foreign) = (room.camera(ann), room.camera(bob));
+    let told = |track: TrackId, encoding| proto::TrackEncoding { track: track.0.into(), encoding };
+    let word = proto::EdgePath {
+        subscriber: bob.0,
+        path: proto::Path::Both.into(),
+        // The second is not hers, the third has no such encoding.
+        direct: vec![told(camera, 1), told(foreign, 0), told(camera, 9)],
+        ..proto::EdgePath::default()
+    };
+    room.tell(ann, client_frame::Message::EdgePath(word));
+    assert_eq!(room.held(), [(camera, bob, EncodingId(1))]);
+    assert_eq!(room.error(ann), None);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
 use segue_media::packet::{Label, RtcpPacket};
-use segue_model::{DataRate, ExtSeq, ParticipantId, Quality, Ssrc, TemporalId, TrackId, TrackKind};
+use segue_model::{DataRate, EncodingId, ExtSeq, ParticipantId, Quality, Ssrc, TemporalId, TrackId, TrackKind};
 use thiserror::Error;
 
 use crate::cache::MAX_PAYLOAD;
@@ -348,6 +348,14 @@ impl RoomForwarder {
                 self.restart(subscriber, slot);
             }
             self.place(track, subscriber);
+        }
+    }
+
+    /// The encoding in which a subscriber gets a track directly: the one it is held to in overlap. Where nothing was said it is taken to be
+    /// the largest that anybody with a direct edge wishes.
+    pub fn set_direct_encoding(&mut self, track: TrackId, subscriber: ParticipantId, encoding: EncodingId) {
+        if let Some(out) = self.out_mut(track, subscriber) {
+            out.selector.set_direct(encoding);
         }
     }
 

@@ -296,6 +296,9 @@ impl Shard {
             ForwardCommand::Edge { publisher, subscriber, on, overlap, .. } => {
                 room.forwarder.set_edge(publisher, subscriber, on, overlap);
             }
+            ForwardCommand::DirectEncoding { track, subscriber, encoding } => {
+                room.forwarder.set_direct_encoding(track, subscriber, encoding);
+            }
             ForwardCommand::Subscription { track, subscriber, quality } => {
                 room.forwarder.set_subscription(track, subscriber, quality);
             }

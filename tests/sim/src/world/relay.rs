@@ -570,6 +570,9 @@ impl Relay {
             ForwardCommand::Edge { publisher, subscriber, on, overlap, .. } => {
                 self.forwarder.set_edge(publisher, subscriber, on, overlap);
             }
+            ForwardCommand::DirectEncoding { track, subscriber, encoding } => {
+                self.forwarder.set_direct_encoding(track, subscriber, encoding);
+            }
             ForwardCommand::Subscription { track, subscriber, quality } => {
                 self.forwarder.set_subscription(track, subscriber, quality);
             }

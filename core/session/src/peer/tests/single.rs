@@ -156,7 +156,15 @@ fn a_direct_leg_gets_one_encoding_and_the_relay_all_after_the_commit() {
     lone.hear(server_frame::Message::TopologyPrepare(proto::TopologyPrepare { epoch: epoch(6), target, reason: "big".into() }));
     lone.now += VIDEO_START;
     lone.machine.handle_timeout(lone.now);
-    assert_eq!(last_route(&lone.commands()), [relayed(&[0], Some(0)), direct]);
+    let commands = lone.commands();
+    assert_eq!(last_route(&commands), [relayed(&[0], Some(0)), direct]);
+    let told = commands.iter().find_map(|command| match command {
+        Command::SendServer(proto::ClientFrame { message: Some(client_frame::Message::EdgePath(word)), .. }) => {
+            Some(&word.direct)
+        }
+        _ => None,
+    });
+    assert_eq!(told, Some(&vec![proto::TrackEncoding { track: track.0.into(), encoding: 0 }]));
     let ready = proto::EdgeReady { epoch: epoch(6), path: proto::Path::Relayed.into() };
     let body = proto::SignalBody { body: Some(proto::signal_body::Body::EdgeReady(ready)) };
     let signal = proto::Signal { from: 7, to: 5, number: 1, body: prost::Message::encode_to_vec(&body) };
