@@ -129,7 +129,8 @@ impl Selector {
     pub(crate) const fn set_pinned(&mut self, pinned: bool) {
         if self.pinned != pinned {
             self.pinned_since = None;
-            if !pinned {
+            // Of whom nothing went on yet, it is still true what it decodes.
+            if !pinned && self.current.is_some() {
                 self.direct = None;
             }
         }
@@ -148,17 +149,23 @@ impl Selector {
     pub(crate) const fn reset(&mut self) {
         self.current = None;
         self.frame = None;
+        self.direct = None;
+    }
+
+    /// Whether a subscriber that has left its direct path, before anything went on here, decodes this encoding.
+    fn decodes(&self, encoding: EncodingId) -> bool {
+        !self.pinned && self.current.is_none() && self.direct == Some(encoding)
     }
 
     /// The encoding this subscriber should have: the wanted one, or the nearest smaller that arrives, or the nearest at all. While
-    /// it is pinned that is the one it decodes by its direct path.
+    /// it is pinned that is the one it decodes by its direct path, and after that until it has one.
     pub(crate) fn target(&self, active: &Active) -> EncodingId {
         let quality = if active.shed >= Shed::LargeEncodings { Quality::Low } else { self.quality };
         let direct = self.direct.unwrap_or(active.direct);
         if self.pinned && self.pinned_since.is_none_or(|since| active.now < since + PIN_PATIENCE) {
             return direct;
         }
-        let wanted = if self.pinned { direct } else { encoding_for(quality, MAX_ENCODINGS) };
+        let wanted = if self.pinned || self.decodes(direct) { direct } else { encoding_for(quality, MAX_ENCODINGS) };
         active.nearest(usize::from(wanted.0)).or(self.current).unwrap_or(EncodingId(0))
     }
 
@@ -174,10 +181,13 @@ impl Selector {
             return Verdict::Ignore { wants_keyframe: false };
         }
         // A pinned subscriber without a choice decodes the track by its other path: what arrives goes on at once.
-        if !facts.keyframe_start && !self.pinned {
+        if !facts.keyframe_start && !self.pinned && !self.decodes(facts.encoding) {
             return Verdict::Ignore { wants_keyframe: true };
         }
         let from = self.current.replace(facts.encoding);
+        if !self.pinned {
+            self.direct = None;
+        }
         self.frame = facts.frame;
         self.temporal = self.bearable(active.shed).max(facts.temporal);
         Verdict::Switch { from }
@@ -262,6 +272,22 @@ mod tests {
         assert_eq!(selector.target(&all()), EncodingId(0));
         selector.set_pinned(true);
         assert_eq!(selector.target(&all()), EncodingId(0));
+    }
+
+    #[test]
+    fn whoever_left_its_direct_path_before_anything_went_on_needs_no_keyframe_of_what_it_decodes() {
+        let mut selector = Selector::new(Quality::High);
+        selector.set_direct(EncodingId(1));
+        selector.set_pinned(true);
+        selector.set_pinned(false);
+        assert_eq!(selector.select(facts(0, 0, false, 1), &all()), Verdict::Ignore { wants_keyframe: false });
+        assert_eq!(selector.select(facts(1, 0, false, 1), &all()), Verdict::Switch { from: None });
+        assert_eq!(selector.select(facts(0, 0, false, 2), &all()), Verdict::Ignore { wants_keyframe: true });
+        // Where that encoding does not come, there is another.
+        selector.reset();
+        selector.set_direct(EncodingId(1));
+        let others = Active { arriving: [true, false, false], ..all() };
+        assert_eq!(selector.select(facts(0, 0, true, 3), &others), Verdict::Switch { from: None });
     }
 
     #[test]

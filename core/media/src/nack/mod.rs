@@ -47,6 +47,8 @@ pub struct FramePoint {
     pub encoding: EncodingId,
     /// The frame number of its origin.
     pub frame: u32,
+    /// The packet number of its origin: in order within a frame.
+    pub packet: u32,
 }
 
 /// The frames a hole lies in: those of the packets on either side, all between them, and those before whose packets may come this late.
@@ -208,12 +210,14 @@ impl NackGenerator {
     }
 }
 
-/// Frames are only comparable within one encoding of one track. A span that runs backwards is none either: a switch between
-/// streams of a forwarder.
+/// Frames are only comparable within one encoding of one track. A span that runs backwards is none either: a switch between streams of a
+/// forwarder, or a packet that came to it late, in front of which one of a newer frame may be missing.
 fn span_between(before: FramePoint, after: FramePoint) -> Option<FrameSpan> {
     let same = before.track == after.track && before.encoding == after.encoding;
-    let forward = (after.frame.wrapping_sub(before.frame) as i32) >= 0;
-    let FramePoint { track, encoding, frame } = before;
+    let is_after = |after: u32, before: u32| (after.wrapping_sub(before) as i32) > 0;
+    let forward =
+        if before.frame == after.frame { is_after(after.packet, before.packet) } else { is_after(after.frame, before.frame) };
+    let FramePoint { track, encoding, frame, .. } = before;
     let first = frame.wrapping_sub(MAX_FRAMES_LATE);
     (same && forward).then_some(FrameSpan { track, encoding, first, last: after.frame })
 }
@@ -223,7 +227,11 @@ mod tests {
     use super::*;
 
     fn point(frame: u32) -> Option<FramePoint> {
-        Some(FramePoint { track: TrackId(1), encoding: EncodingId(0), frame })
+        packet_of(frame, frame)
+    }
+
+    fn packet_of(frame: u32, packet: u32) -> Option<FramePoint> {
+        Some(FramePoint { track: TrackId(1), encoding: EncodingId(0), frame, packet })
     }
 
     fn ms(ms: u64) -> Duration {
@@ -285,6 +293,10 @@ mod tests {
         // Frame 48 lacks a packet that the forwarder got late and sent between the two.
         let asked = nack.handle_timeout(start + MAX_REORDER_WAIT, |span| (span.first..=span.last).contains(&48));
         assert_eq!(asked, [ExtSeq(2).wire()]);
+        // A late packet of frame 51 follows a hole in which a packet of frame 52 was.
+        nack.handle_packet(start, ExtSeq(4), packet_of(51, 60));
+        nack.handle_packet(start, ExtSeq(6), packet_of(51, 59));
+        assert_eq!(nack.handle_timeout(start + MAX_REORDER_WAIT, |_| false), [ExtSeq(5).wire()]);
     }
 
     #[test]

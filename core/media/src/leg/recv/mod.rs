@@ -317,8 +317,12 @@ impl RecvLeg {
         let origin = packet.header.extensions.origin;
         // Lost sound is covered by the codec, or by the other path; asking for it again comes too late more often than not.
         if kind == TrackKind::Video {
-            let point =
-                origin.map(|origin| FramePoint { track: origin.source, encoding: origin.layer.encoding, frame: origin.frame });
+            let point = origin.map(|Origin { source, layer, frame, packet, .. }| FramePoint {
+                track: source,
+                encoding: layer.encoding,
+                frame,
+                packet,
+            });
             if let Filled::Asked(Some(sample)) = stream.nack.handle_packet(now, number, point) {
                 self.measure(sample);
             }
