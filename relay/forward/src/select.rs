@@ -26,6 +26,8 @@ pub(crate) enum Verdict {
     Switch {
         /// The encoding before; `None` at the very start.
         from: Option<EncodingId>,
+        /// Something may be missing before it.
+        wants_keyframe: bool,
     },
     /// Of the chosen encoding, but left out.
     Filter,
@@ -129,12 +131,9 @@ impl Selector {
     pub(crate) const fn set_pinned(&mut self, pinned: bool) {
         if self.pinned != pinned {
             self.pinned_since = None;
-            // Of whom nothing went on yet, it is still true what it decodes.
-            if !pinned && self.current.is_some() {
-                self.direct = None;
-            }
         }
         self.pinned = pinned;
+        self.direct = None;
     }
 
     pub(crate) const fn set_direct(&mut self, encoding: EncodingId) {
@@ -149,10 +148,12 @@ impl Selector {
     pub(crate) const fn reset(&mut self) {
         self.current = None;
         self.frame = None;
-        self.direct = None;
+        if !self.pinned {
+            self.direct = None;
+        }
     }
 
-    /// Whether a subscriber that has left its direct path, before anything went on here, decodes this encoding.
+    /// Whether a subscriber that has just left its direct path, before anything went on here, decodes this encoding.
     fn decodes(&self, encoding: EncodingId) -> bool {
         !self.pinned && self.current.is_none() && self.direct == Some(encoding)
     }
@@ -180,8 +181,10 @@ impl Selector {
         if facts.encoding != target || (self.pinned && self.current.is_some()) {
             return Verdict::Ignore { wants_keyframe: false };
         }
-        // A pinned subscriber without a choice decodes the track by its other path: what arrives goes on at once.
-        if !facts.keyframe_start && !self.pinned && !self.decodes(facts.encoding) {
+        // A pinned subscriber without a choice decodes the track by its other path: what arrives goes on at once. So it does to whom has just
+        // left that path; but what came before the publisher's word on that may be missing.
+        let follows = self.decodes(facts.encoding);
+        if !facts.keyframe_start && !self.pinned && !follows {
             return Verdict::Ignore { wants_keyframe: true };
         }
         let from = self.current.replace(facts.encoding);
@@ -190,7 +193,7 @@ impl Selector {
         }
         self.frame = facts.frame;
         self.temporal = self.bearable(active.shed).max(facts.temporal);
-        Verdict::Switch { from }
+        Verdict::Switch { from, wants_keyframe: follows && !facts.keyframe_start }
     }
 
     /// The highest temporal layer that may go on.
@@ -229,11 +232,14 @@ mod tests {
         let mut selector = Selector::new(Quality::High);
         assert_eq!(selector.select(facts(0, 0, false, 1), &all()), Verdict::Ignore { wants_keyframe: true });
         assert_eq!(selector.select(facts(1, 0, true, 1), &all()), Verdict::Ignore { wants_keyframe: false });
-        assert_eq!(selector.select(facts(0, 0, true, 2), &all()), Verdict::Switch { from: None });
+        assert_eq!(selector.select(facts(0, 0, true, 2), &all()), Verdict::Switch { from: None, wants_keyframe: false });
         selector.set_quality(Quality::Medium);
         assert_eq!(selector.select(facts(0, 0, false, 3), &all()), Verdict::Forward);
         assert_eq!(selector.select(facts(1, 0, false, 3), &all()), Verdict::Ignore { wants_keyframe: true });
-        assert_eq!(selector.select(facts(1, 0, true, 4), &all()), Verdict::Switch { from: Some(EncodingId(0)) });
+        assert_eq!(
+            selector.select(facts(1, 0, true, 4), &all()),
+            Verdict::Switch { from: Some(EncodingId(0)), wants_keyframe: false }
+        );
         assert_eq!(selector.select(facts(0, 0, true, 5), &all()), Verdict::Ignore { wants_keyframe: false });
     }
 
@@ -241,11 +247,14 @@ mod tests {
     fn pinned_begins_at_once_and_never_switches() {
         let mut selector = Selector::new(Quality::High);
         selector.set_pinned(true);
-        assert_eq!(selector.select(facts(0, 1, false, 1), &all()), Verdict::Switch { from: None });
+        assert_eq!(selector.select(facts(0, 1, false, 1), &all()), Verdict::Switch { from: None, wants_keyframe: false });
         selector.set_quality(Quality::Low);
         assert_eq!(selector.select(facts(2, 0, true, 2), &all()), Verdict::Ignore { wants_keyframe: false });
         selector.set_pinned(false);
-        assert_eq!(selector.select(facts(2, 0, true, 3), &all()), Verdict::Switch { from: Some(EncodingId(0)) });
+        assert_eq!(
+            selector.select(facts(2, 0, true, 3), &all()),
+            Verdict::Switch { from: Some(EncodingId(0)), wants_keyframe: false }
+        );
     }
 
     #[test]
@@ -263,11 +272,11 @@ mod tests {
     #[test]
     fn a_pinned_subscriber_is_held_to_what_its_publisher_says_it_decodes() {
         let mut selector = Selector::new(Quality::High);
-        selector.set_direct(EncodingId(1));
         selector.set_pinned(true);
+        selector.set_direct(EncodingId(1));
         assert_eq!(selector.target(&all()), EncodingId(1));
         assert_eq!(selector.select(facts(0, 0, false, 1), &all()), Verdict::Ignore { wants_keyframe: false });
-        assert_eq!(selector.select(facts(1, 0, false, 1), &all()), Verdict::Switch { from: None });
+        assert_eq!(selector.select(facts(1, 0, false, 1), &all()), Verdict::Switch { from: None, wants_keyframe: false });
         selector.set_pinned(false);
         assert_eq!(selector.target(&all()), EncodingId(0));
         selector.set_pinned(true);
@@ -275,19 +284,23 @@ mod tests {
     }
 
     #[test]
-    fn whoever_left_its_direct_path_before_anything_went_on_needs_no_keyframe_of_what_it_decodes() {
+    fn whoever_left_its_direct_path_before_anything_went_on_goes_on_with_what_it_decodes() {
         let mut selector = Selector::new(Quality::High);
-        selector.set_direct(EncodingId(1));
         selector.set_pinned(true);
+        selector.set_direct(EncodingId(1));
         selector.set_pinned(false);
+        // Not said anew: the path may have died long ago.
+        assert_eq!(selector.select(facts(1, 0, false, 1), &all()), Verdict::Ignore { wants_keyframe: false });
+        assert_eq!(selector.select(facts(0, 0, false, 1), &all()), Verdict::Ignore { wants_keyframe: true });
+        selector.set_direct(EncodingId(1));
         assert_eq!(selector.select(facts(0, 0, false, 1), &all()), Verdict::Ignore { wants_keyframe: false });
-        assert_eq!(selector.select(facts(1, 0, false, 1), &all()), Verdict::Switch { from: None });
+        assert_eq!(selector.select(facts(1, 0, false, 1), &all()), Verdict::Switch { from: None, wants_keyframe: true });
         assert_eq!(selector.select(facts(0, 0, false, 2), &all()), Verdict::Ignore { wants_keyframe: true });
         // Where that encoding does not come, there is another.
         selector.reset();
         selector.set_direct(EncodingId(1));
         let others = Active { arriving: [true, false, false], ..all() };
-        assert_eq!(selector.select(facts(0, 0, true, 3), &others), Verdict::Switch { from: None });
+        assert_eq!(selector.select(facts(0, 0, true, 3), &others), Verdict::Switch { from: None, wants_keyframe: false });
     }
 
     #[test]
@@ -297,7 +310,7 @@ mod tests {
         let begun = Active { arriving: [false, false, true], ..all() };
         assert_eq!(selector.select(facts(2, 0, true, 1), &begun), Verdict::Ignore { wants_keyframe: false });
         let late = Active { now: begun.now + PIN_PATIENCE, ..begun };
-        assert_eq!(selector.select(facts(2, 0, false, 2), &late), Verdict::Switch { from: None });
+        assert_eq!(selector.select(facts(2, 0, false, 2), &late), Verdict::Switch { from: None, wants_keyframe: false });
     }
 
     #[test]

@@ -15,8 +15,9 @@ const ACTIVE_FOR: Duration = Duration::from_secs(2);
 /// So much behind another encoding of the same pictures it counts as not sent, too: its publisher has no room for it now.
 const BEHIND: Duration = Duration::from_millis(400);
 
-/// Silence after which a packet that comes again is the tail of what was sent: senders wait longer (50 ms), the network varies.
-const TAIL_SILENCE: Duration = Duration::from_millis(25);
+/// Silence after which a packet that comes again is the tail of what was sent: senders wait longer (50 ms), the network varies, and what is
+/// repeated to probe comes between two frames.
+const TAIL_SILENCE: Duration = Duration::from_millis(40);
 
 /// One encoding as it arrives.
 #[derive(Debug)]

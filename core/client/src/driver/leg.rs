@@ -400,13 +400,12 @@ impl Leg {
     }
 
     /// Queues a media packet, if it is to be sent here.
-    pub(super) fn push(&mut self, now: Instant, packet: &MediaPacket) {
-        let layer = packet.origin.layer;
+    pub(super) fn push(&mut self, now: Instant, packet: &MediaPacket, copy: bool) {
         let Some((_, route)) = self.routes.get(&packet.origin.source) else { return };
-        let wanted = route.encodings.is_empty() || route.encodings.contains(&layer.encoding) || packet.origin.flags.probe;
-        if !self.up || !wanted || route.max_temporal.is_some_and(|highest| layer.temporal.0 > highest) {
+        if !self.up || !(route.takes(packet.origin.layer) || packet.origin.flags.probe) {
             return;
         }
+        self.send.set_whole(packet.origin.source, !copy);
         if self.setup.merge {
             self.send.push(now, packet);
         } else if !packet.origin.flags.probe {

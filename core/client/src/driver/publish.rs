@@ -239,7 +239,7 @@ impl Driver {
         for packet in publication.sender.packetise(&frame) {
             for route in publication.routes.iter().filter(|route| !publication.paused.contains(&route.leg)) {
                 if let Some(leg) = self.legs.get_mut(&route.leg) {
-                    leg.push(now, &packet);
+                    leg.push(now, &packet, route.is_copy(&publication.routes, packet.origin.layer));
                 }
             }
         }
@@ -254,7 +254,7 @@ impl Driver {
             let packet = publication.sender.probe();
             for route in &publication.routes {
                 if let Some(leg) = self.legs.get_mut(&route.leg) {
-                    leg.push(now, &packet);
+                    leg.push(now, &packet, true);
                 }
             }
         }

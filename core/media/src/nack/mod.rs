@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use segue_model::{EncodingId, ExtSeq, SeqNo, TrackId};
+use segue_model::{EncodingId, ExtSeq, SeqNo, TemporalId, TrackId};
 
 /// Longest wait for reordered packets before the first request: beyond it a request is cheaper than the delay.
 const MAX_REORDER_WAIT: Duration = Duration::from_millis(20);
@@ -47,7 +47,9 @@ pub struct FramePoint {
     pub encoding: EncodingId,
     /// The frame number of its origin.
     pub frame: u32,
-    /// The packet number of its origin: in order within a frame.
+    /// The temporal layer and packet number of its origin.
+    pub temporal: TemporalId,
+    /// See `temporal`.
     pub packet: u32,
 }
 
@@ -106,6 +108,18 @@ struct Missing {
     asked: Option<Instant>,
     tries: u8,
     span: Option<FrameSpan>,
+    place: Place,
+}
+
+/// Where a hole is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// In its span.
+    Certain,
+    /// In its span or in later frames, which are not known yet.
+    Doubtful,
+    /// In its span or in the frames up to now.
+    Late,
 }
 
 impl Default for NackGenerator {
@@ -149,11 +163,14 @@ impl NackGenerator {
     }
 
     fn note_hole(&mut self, now: Instant, below: ExtSeq, above: ExtSeq, before: Option<FramePoint>, after: Option<FramePoint>) {
-        let span = before.zip(after).and_then(|(before, after)| span_between(before, after));
+        let around = before.zip(after);
+        let span = around.and_then(|(before, after)| span_between(before, after));
+        let certain = around.is_some_and(|(before, after)| in_order(before, after, above.0 - below.0));
+        let place = if certain { Place::Certain } else { Place::Doubtful };
         let first = (below.0 + 1).max(above.0.saturating_sub(MAX_MISSING as u64));
         let due = now + (self.rtt / 4).clamp(MIN_REORDER_WAIT, MAX_REORDER_WAIT);
         for seq in first..above.0 {
-            self.missing.insert(ExtSeq(seq), Missing { since: now, due, asked: None, tries: 0, span });
+            self.missing.insert(ExtSeq(seq), Missing { since: now, due, asked: None, tries: 0, span, place });
         }
         self.stats.missing += above.0 - first;
         while self.missing.len() > MAX_MISSING {
@@ -180,6 +197,7 @@ impl NackGenerator {
     pub fn handle_timeout(&mut self, now: Instant, mut lacks: impl FnMut(&FrameSpan) -> bool) -> Vec<SeqNo> {
         let repeat = (self.rtt + self.rtt / 4 + REPEAT_MARGIN).max(MIN_REPEAT);
         let stats = &mut self.stats;
+        let newest = self.highest.and_then(|(_, point)| point);
         let mut ask = Vec::new();
         self.missing.retain(|seq, missing| {
             if missing.due > now {
@@ -189,9 +207,16 @@ impl NackGenerator {
                 stats.given_up += 1;
                 return false;
             }
-            if missing.span.as_ref().is_some_and(|span| !lacks(span)) {
-                stats.elsewhere += 1;
-                return false;
+            let span = missing.span.map(|span| if missing.place == Place::Late { widened(span, newest) } else { span });
+            if span.as_ref().is_some_and(|span| !lacks(span)) {
+                if missing.place != Place::Doubtful {
+                    stats.elsewhere += 1;
+                    return false;
+                }
+                // Behind what a forwarder got late a packet of a later frame may be missing: next time it is known which.
+                missing.place = Place::Late;
+                missing.due = now + repeat;
+                return true;
             }
             missing.tries += 1;
             missing.asked = Some(now);
@@ -222,6 +247,20 @@ fn span_between(before: FramePoint, after: FramePoint) -> Option<FrameSpan> {
     (same && forward).then_some(FrameSpan { track, encoding, first, last: after.frame })
 }
 
+/// Whether the packets that are missing between two can only be those between them in their layer, of which so many numbers tell.
+fn in_order(before: FramePoint, after: FramePoint, step: u64) -> bool {
+    let same = (before.track, before.encoding, before.temporal) == (after.track, after.encoding, after.temporal);
+    same && u64::from(after.packet.wrapping_sub(before.packet)) == step
+}
+
+/// A span up to the frame before the newest, of which more is yet to come.
+fn widened(span: FrameSpan, newest: Option<FramePoint>) -> FrameSpan {
+    let newest = newest.filter(|newest| (newest.track, newest.encoding) == (span.track, span.encoding));
+    let last = newest.map_or(span.last, |newest| newest.frame.wrapping_sub(1));
+    let is_later = (last.wrapping_sub(span.last) as i32) > 0;
+    FrameSpan { last: if is_later { last } else { span.last }, ..span }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -231,7 +270,8 @@ mod tests {
     }
 
     fn packet_of(frame: u32, packet: u32) -> Option<FramePoint> {
-        Some(FramePoint { track: TrackId(1), encoding: EncodingId(0), frame, packet })
+        let temporal = TemporalId(0);
+        Some(FramePoint { track: TrackId(1), encoding: EncodingId(0), frame, temporal, packet })
     }
 
     fn ms(ms: u64) -> Duration {
@@ -242,7 +282,7 @@ mod tests {
         let mut nack = NackGenerator::default();
         nack.set_rtt(ms(40));
         nack.handle_packet(now, ExtSeq(70_000), point(7));
-        nack.handle_packet(now, ExtSeq(70_003), point(9));
+        nack.handle_packet(now, ExtSeq(70_003), packet_of(9, 10));
         nack
     }
 
@@ -288,8 +328,8 @@ mod tests {
     fn a_hole_may_be_what_came_late_to_a_forwarder() {
         let start = Instant::now();
         let mut nack = NackGenerator::default();
-        nack.handle_packet(start, ExtSeq(1), point(50));
-        nack.handle_packet(start, ExtSeq(3), point(51));
+        nack.handle_packet(start, ExtSeq(1), packet_of(50, 57));
+        nack.handle_packet(start, ExtSeq(3), packet_of(51, 58));
         // Frame 48 lacks a packet that the forwarder got late and sent between the two.
         let asked = nack.handle_timeout(start + MAX_REORDER_WAIT, |span| (span.first..=span.last).contains(&48));
         assert_eq!(asked, [ExtSeq(2).wire()]);
@@ -297,6 +337,29 @@ mod tests {
         nack.handle_packet(start, ExtSeq(4), packet_of(51, 60));
         nack.handle_packet(start, ExtSeq(6), packet_of(51, 59));
         assert_eq!(nack.handle_timeout(start + MAX_REORDER_WAIT, |_| false), [ExtSeq(5).wire()]);
+    }
+
+    #[test]
+    fn a_hole_that_may_be_of_a_later_frame_is_looked_at_again_when_that_is_known() {
+        let start = Instant::now();
+        let mut nack = NackGenerator::default();
+        nack.set_rtt(ms(40));
+        nack.handle_packet(start, ExtSeq(1), packet_of(51, 60));
+        // Frame 53 is lost, one packet of frame 52 comes late after it.
+        nack.handle_packet(start, ExtSeq(3), packet_of(52, 61));
+        let lacks = |span: &FrameSpan| (span.first..=span.last).contains(&53);
+        assert!(nack.handle_timeout(start + ms(10), lacks).is_empty());
+        nack.handle_packet(start + ms(33), ExtSeq(4), packet_of(54, 63));
+        let due = nack.poll_timeout().unwrap();
+        assert_eq!(nack.handle_timeout(due, lacks), [ExtSeq(2).wire()]);
+        // Where nothing is missing then either, it was another leg that brought it.
+        let mut nack = NackGenerator::default();
+        nack.handle_packet(start, ExtSeq(1), packet_of(51, 60));
+        nack.handle_packet(start, ExtSeq(3), packet_of(52, 61));
+        while let Some(due) = nack.poll_timeout() {
+            assert!(nack.handle_timeout(due, |_| false).is_empty());
+        }
+        assert_eq!(nack.stats().elsewhere, 1);
     }
 
     #[test]

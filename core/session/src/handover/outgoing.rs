@@ -40,6 +40,8 @@ pub enum OutgoingOutput {
         relayed: bool,
         /// .. but voice only for now: pictures follow.
         voice_only: bool,
+        /// The subscriber merges, and decodes what it got directly until now.
+        decodes: bool,
         /// Under which decision.
         epoch: Epoch,
         /// Why.
@@ -243,7 +245,7 @@ impl Outgoing {
 
     fn reconcile_overlap(&mut self, now: Instant, mut overlap: Overlap, wish: EdgeWish<'_>, states: PathStates) {
         if !states.is_up(self.path) && states.is_up(overlap.to) {
-            self.fail_over(now, overlap.to, overlap.epoch);
+            self.fail_over(now, overlap.to, overlap.epoch, wish.merges);
         } else if matches!(states.of(overlap.to), PathState::Down | PathState::Barred) {
             self.abort(now, overlap, "the new path failed", RETURN_DELAY);
         } else if wish.path == self.path {
@@ -272,7 +274,7 @@ impl Outgoing {
             if states.is_up(other) && !patient {
                 let epoch = wish.epoch;
                 if self.proven && wish.path == self.path {
-                    self.fail_over(now, other, epoch);
+                    self.fail_over(now, other, epoch, wish.merges);
                 } else {
                     let reason = if wish.path == other { wish.reason } else { "the first path did not come up" };
                     self.settle(now, other, epoch, reason);
@@ -334,8 +336,8 @@ impl Outgoing {
 
     fn tell_overlap(&mut self, overlap: &Overlap) {
         let (epoch, reason) = (overlap.epoch, overlap.reason.clone());
-        let voice_only = !overlap.pictures;
-        self.outputs.push_back(OutgoingOutput::TellRelay { direct: true, relayed: true, voice_only, epoch, reason });
+        let (voice_only, decodes) = (!overlap.pictures, overlap.merges);
+        self.outputs.push_back(OutgoingOutput::TellRelay { direct: true, relayed: true, voice_only, decodes, epoch, reason });
     }
 
     fn send_prepare(&mut self, overlap: &Overlap) {
@@ -344,13 +346,14 @@ impl Outgoing {
     }
 
     /// The path died under the edge: the other one at once, and no early return.
-    fn fail_over(&mut self, now: Instant, to: Path, epoch: Epoch) {
+    fn fail_over(&mut self, now: Instant, to: Path, epoch: Epoch, merges: bool) {
         let reason = match to {
             Path::Direct => "the relay failed",
             Path::Relayed => "the direct path failed",
         };
         self.settle(now, to, epoch, reason);
-        self.tell_relay();
+        // It may have been heartbeats only that were lost, and nothing of the pictures.
+        self.tell(merges);
         self.failed = Some(to.other());
         self.retry_at = Some(now + self.return_delay);
         self.return_delay = (self.return_delay * 2).min(LAGGARD_RETRY);
@@ -382,11 +385,15 @@ impl Outgoing {
 
     /// Says which path carries this edge: when that changed, or again after the relay forgot.
     pub fn tell_relay(&mut self) {
+        self.tell(self.overlap.as_ref().is_some_and(|overlap| overlap.merges));
+    }
+
+    fn tell(&mut self, decodes: bool) {
         self.release_at = None;
         let (direct, relayed) = (self.carries(Path::Direct), self.carries(Path::Relayed));
         let voice_only = self.overlap.as_ref().is_some_and(|overlap| !overlap.pictures);
         let (epoch, reason) = (self.epoch, self.reason.clone());
-        self.outputs.push_back(OutgoingOutput::TellRelay { direct, relayed, voice_only, epoch, reason });
+        self.outputs.push_back(OutgoingOutput::TellRelay { direct, relayed, voice_only, decodes, epoch, reason });
     }
 
     /// The room decided anew: waits of the old decision are over.
@@ -402,7 +409,8 @@ impl Outgoing {
         self.settle(now, path, epoch, &overlap.reason);
         match path {
             Path::Direct => self.release_at = Some(now + IN_FLIGHT),
-            Path::Relayed => self.tell_relay(),
+            // Until now it got everything directly.
+            Path::Relayed => self.tell(overlap.merges),
         }
         true
     }

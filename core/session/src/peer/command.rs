@@ -1,6 +1,6 @@
 //! What a participant's machine asks its shell to do.
 
-use segue_model::{EncodingId, ParticipantId, TrackId, TrackKind};
+use segue_model::{EncodingId, LayerId, ParticipantId, TrackId, TrackKind};
 use segue_wire::proto;
 
 use crate::dialog::SdpKind;
@@ -52,13 +52,34 @@ pub struct RouteLeg {
     pub ladder: Vec<EncodingId>,
     /// Nothing above this temporal layer; `None` for all.
     pub max_temporal: Option<u8>,
+    /// The relay forwards to the same peer what it gets.
+    pub doubled: bool,
 }
 
 impl RouteLeg {
-    /// The largest encoding that goes to the relay by these routes of a track.
+    /// Whether packets of a layer are to go here.
+    #[must_use]
+    pub fn takes(&self, layer: LayerId) -> bool {
+        let encoding = self.encodings.is_empty() || self.encodings.contains(&layer.encoding);
+        encoding && self.max_temporal.is_none_or(|highest| layer.temporal.0 <= highest)
+    }
+
+    /// Whether a packet that goes here is only a second copy for whoever gets it, which nobody misses. `routes`: all of its track. What goes
+    /// to the relay in part goes to its receivers directly, or (to newcomers) without a pause.
+    #[must_use]
+    pub fn is_copy(&self, routes: &[Self], layer: LayerId) -> bool {
+        let relayed = |route: &Self| route.leg == LegKey::RelayPublisher && route.takes(layer);
+        if self.leg == LegKey::RelayPublisher {
+            self.max_temporal.is_some()
+        } else {
+            self.doubled && routes.iter().any(relayed)
+        }
+    }
+
+    /// The largest encoding that goes to the relay by these routes of a track, where somebody counts on it.
     #[must_use]
     pub fn largest_relayed(routes: &[Self]) -> Option<EncodingId> {
-        let relayed = routes.iter().filter(|route| route.leg == LegKey::RelayPublisher);
+        let relayed = routes.iter().filter(|route| route.leg == LegKey::RelayPublisher && route.max_temporal.is_none());
         relayed.flat_map(|route| &route.encodings).min().copied()
     }
 }

@@ -42,14 +42,14 @@ impl PeerMachine {
 
     fn handle_edge_output(&mut self, now: Instant, id: ParticipantId, output: OutgoingOutput) {
         match output {
-            OutgoingOutput::TellRelay { direct, relayed, voice_only, epoch, reason } => {
+            OutgoingOutput::TellRelay { direct, relayed, voice_only, decodes, epoch, reason } => {
                 let path = match (direct, relayed) {
                     (true, true) => proto::Path::Both,
                     (_, true) => proto::Path::Relayed,
                     _ => proto::Path::Direct,
                 };
                 let (epoch, path) = (convert::wire_epoch(epoch), path.into());
-                let direct = if direct && relayed { self.direct_encodings(id) } else { Vec::new() };
+                let direct = if relayed && decodes { self.direct_encodings(id) } else { Vec::new() };
                 let edge = proto::EdgePath { epoch, subscriber: id.0, path, reason, voice_only, direct };
                 self.send_server(now, client_frame::Message::EdgePath(edge));
             }

@@ -37,10 +37,8 @@ impl PeerMachine {
 
     /// The encoding that takes the place of a larger one, which the relay no longer gets: those who had that one need a keyframe of this.
     fn shrinks_to(&self, track: TrackId, legs: &[RouteLeg]) -> Option<EncodingId> {
-        let whole = |legs: &[RouteLeg]| legs.iter().any(|leg| leg.leg == LegKey::RelayPublisher && leg.max_temporal.is_none());
-        let before = self.routes.get(&track).filter(|before| whole(before))?;
-        let largest = RouteLeg::largest_relayed(legs).filter(|_| whole(legs))?;
-        RouteLeg::largest_relayed(before).is_some_and(|before| before < largest).then_some(largest)
+        let before = RouteLeg::largest_relayed(self.routes.get(&track)?)?;
+        RouteLeg::largest_relayed(legs).filter(|largest| before < *largest)
     }
 
     /// `moves`: an edge of ours is to be on the relay and is not yet.
@@ -59,7 +57,7 @@ impl PeerMachine {
             moving |= remote.out.in_overlap();
             let quality = remote.wishes.get(&track.id).copied().unwrap_or_default();
             if carries(Path::Direct) && quality != Quality::Off && self.leg_is_open(LegKey::Peer(id)) {
-                direct.push((LegKey::Peer(id), quality, remote.out.is_thinned(now, index)));
+                direct.push((LegKey::Peer(id), quality, remote.out.is_thinned(now, index), remote.out.in_overlap()));
             }
         }
         let mut legs = self.direct_routes(track, direct, moving);
@@ -70,13 +68,13 @@ impl PeerMachine {
     }
 
     /// Direct legs share one encoding: the largest any of them wants. While an edge moves that is the one in use.
-    fn direct_routes(&self, track: &TrackInfo, direct: Vec<(LegKey, Quality, bool)>, moving: bool) -> Vec<RouteLeg> {
-        let best = direct.iter().map(|(_, quality, _)| *quality).max().unwrap_or_default();
+    fn direct_routes(&self, track: &TrackInfo, direct: Vec<(LegKey, Quality, bool, bool)>, moving: bool) -> Vec<RouteLeg> {
+        let best = direct.iter().map(|(_, quality, ..)| *quality).max().unwrap_or_default();
         let in_use = self.routes.get(&track.id).into_iter().flatten().flat_map(|leg| &leg.encodings).min().copied();
         let wanted = continuity(best, track.encodings.len());
         let shared = in_use.filter(|_| moving).map_or(wanted, |in_use| in_use.max(wanted));
         let video = track.kind == TrackKind::Video;
-        let route = |(leg, _, thinned)| {
+        let route = |(leg, _, thinned, doubled)| {
             let before = self.encodings_on(track.id, leg).first().copied();
             let encoding = if moving { before.unwrap_or(shared) } else { shared.max(self.largest(track.id, leg)) };
             RouteLeg {
@@ -84,6 +82,7 @@ impl PeerMachine {
                 encodings: video.then_some(encoding).into_iter().collect(),
                 ladder: encodings(track).into_iter().filter(|encoding| *encoding >= wanted).collect(),
                 max_temporal: (thinned && video).then_some(0),
+                doubled,
             }
         };
         direct.into_iter().map(route).collect()
@@ -113,6 +112,7 @@ impl PeerMachine {
             encodings: encodings.into_iter().collect(),
             ladder: all,
             max_temporal,
+            doubled: false,
         })
     }
 

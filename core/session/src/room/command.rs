@@ -66,7 +66,8 @@ pub enum ForwardCommand {
         /// In overlap: voice goes first, pictures follow with another command.
         voice_only: bool,
     },
-    /// The encoding in which a subscriber gets a track by its direct path at present: the one to hold it to in overlap.
+    /// The encoding in which a subscriber that merges got a track by its direct path until now: the one to hold it to in overlap, and to go on
+    /// with after it. Follows the [`ForwardCommand::Edge`] it belongs to, and is void with the next.
     DirectEncoding {
         /// The track.
         track: TrackId,

@@ -1,6 +1,6 @@
 //! What participants ask of the room.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use segue_model::{EncodingId, MAX_ENCODINGS, ParticipantId, Path, Quality, TrackId};
@@ -346,25 +346,33 @@ impl RoomAuthority {
             self.ignored += 1;
             return Ok(());
         };
-        for told in &word.direct {
-            let encoding = u8::try_from(told.encoding).ok().filter(|encoding| usize::from(*encoding) < MAX_ENCODINGS);
-            // One that was taken back meanwhile has no path to be held to.
-            let track = self.own_track(from, told.track).map(|(track, _)| track);
-            match (track, encoding) {
-                (Ok(track), Some(encoding)) => {
-                    self.forward(ForwardCommand::DirectEncoding { track, subscriber, encoding: EncodingId(encoding) });
-                }
-                _ => self.ignored += 1,
-            }
-        }
         if before != path {
             self.forward_edge(from, subscriber, path);
+            if path.forwarded() {
+                self.hold(from, subscriber, &word.direct);
+            }
         }
         if let EdgePath::On(path) = path {
             self.controller.note_settled(path, &word.reason);
         }
         self.reconsider(now);
         Ok(())
+    }
+
+    /// What a subscriber is held to while its edge moves.
+    fn hold(&mut self, from: ParticipantId, subscriber: ParticipantId, direct: &[proto::TrackEncoding]) {
+        let mut told = BTreeMap::new();
+        for word in direct {
+            let encoding = u8::try_from(word.encoding).ok().filter(|encoding| usize::from(*encoding) < MAX_ENCODINGS);
+            // One that was taken back meanwhile has no path to be held to.
+            match (self.own_track(from, word.track).map(|(track, _)| track), encoding) {
+                (Ok(track), Some(encoding)) => _ = told.insert(track, EncodingId(encoding)),
+                _ => self.ignored += 1,
+            }
+        }
+        for (track, encoding) in told {
+            self.forward(ForwardCommand::DirectEncoding { track, subscriber, encoding });
+        }
     }
 
     fn own_track(&mut self, from: ParticipantId, track: u32) -> Result<(TrackId, &mut Member), RoomError> {

@@ -146,11 +146,7 @@ impl RoomForwarder {
     fn repeat(&mut self, now: Instant, from: ParticipantId, media: Ssrc, lost: &[SeqNo]) {
         let Some(place) = self.participants.place(from) else { return };
         let Some(participant) = self.participants.at_mut(place) else { return };
-        let subscriber = &mut participant.subscriber;
-        if subscriber.leg().is_none_or(|leg| leg.payload_types.video_rtx.is_none()) {
-            return;
-        }
-        let Some((index, _)) = subscriber.find(media).filter(|(_, slot)| slot.rtx_ssrc.is_some()) else { return };
+        let Some((index, _)) = participant.subscriber.find(media) else { return };
         for &number in lost {
             if self.send_again(now, place, index, number).is_break() {
                 break;
@@ -163,7 +159,11 @@ impl RoomForwarder {
         let next = ControlFlow::Continue(());
         let Some(participant) = self.participants.at_mut(place) else { return ControlFlow::Break(()) };
         let subscriber = &mut participant.subscriber;
-        let Some(slot) = subscriber.slot_mut(index) else { return ControlFlow::Break(()) };
+        if subscriber.leg().is_none_or(|leg| leg.payload_types.video_rtx.is_none()) {
+            return ControlFlow::Break(());
+        }
+        let slot = subscriber.slot_mut(index).filter(|slot| slot.rtx_ssrc.is_some());
+        let Some(slot) = slot else { return ControlFlow::Break(()) };
         let Some(at) = slot.track.and_then(|track| self.tracks.place(track)) else { return ControlFlow::Break(()) };
         let Some((sent, encoding)) = slot.recall(now, number) else { return next };
         let held = self.tracks.at(at).and_then(|track| track.encoding(encoding)?.cache.get(now, sent.seq));
@@ -192,7 +192,7 @@ impl RoomForwarder {
     }
 
     /// A publisher sends its last packet once more when it falls silent, in case it was lost: on the way to subscribers it may have been,
-    /// too. Only what carries an origin: browsers repeat packets to probe.
+    /// too. Only what carries an origin: browsers repeat packets to probe. (Peers do so too, while pictures flow.)
     pub(super) fn repeat_tail(&mut self, now: Instant, accepted: &Accepted<'_>) {
         let seq = accepted.packet.seq;
         let Some(track) = self.tracks.at_mut(accepted.place).filter(|_| accepted.packet.origin.is_some()) else { return };
@@ -201,7 +201,7 @@ impl RoomForwarder {
         let slots: Vec<_> = track.wanted().filter_map(|(place, out)| Some((place, out.slot?))).collect();
         for (place, index) in slots {
             let slot = self.participants.at(place).and_then(|participant| participant.subscriber.slot(index));
-            let last = slot.filter(|slot| slot.rtx_ssrc.is_some()).and_then(Slot::last_sent);
+            let last = slot.and_then(Slot::last_sent);
             if let Some((number, _)) = last.filter(|(_, last)| *last == seq) {
                 let _ = self.send_again(now, place, index, number);
             }

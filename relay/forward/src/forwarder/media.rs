@@ -239,11 +239,11 @@ fn pass(passing: &Passing, track: &Track, participant: &mut Participant, out: &m
             Verdict::Forward => true,
             Verdict::Filter => false,
             Verdict::Ignore { wants_keyframe } => return Passed { wants_keyframe, unlisted: false },
-            Verdict::Switch { from } => {
+            Verdict::Switch { from, wants_keyframe } => {
                 switch(track, slot, from, passing);
                 number(passing, index, slot, queue, (&passing.packet, passing.len), true);
                 catch_up(passing, track, out, |packet, forwarded| number(passing, index, slot, queue, packet, forwarded));
-                return Passed { wants_keyframe: false, unlisted: queue.list() };
+                return Passed { wants_keyframe, unlisted: queue.list() };
             }
         }
     };

@@ -351,10 +351,16 @@ impl RoomForwarder {
         }
     }
 
-    /// The encoding in which a subscriber gets a track directly: the one it is held to in overlap. Where nothing was said it is taken to be
-    /// the largest that anybody with a direct edge wishes.
+    /// The encoding in which a subscriber got a track directly until now: the one it is held to in overlap, and goes on with after it, until
+    /// the next [`RoomForwarder::set_edge`]. Where nothing was said it is taken to be the largest that anybody with a direct edge wishes.
     pub fn set_direct_encoding(&mut self, track: TrackId, subscriber: ParticipantId, encoding: EncodingId) {
-        if let Some(out) = self.out_mut(track, subscriber) {
+        let Some(place) = self.participants.place(subscriber) else { return };
+        let Some(owner) = self.tracks.get(track).map(|track| track.owner) else { return };
+        // Whoever does not merge decodes each path by itself.
+        if !self.merges(owner, subscriber) {
+            return;
+        }
+        if let Some(out) = self.tracks.get_mut(track).and_then(|track| track.outs.get_mut(place)).filter(|out| out.is_there) {
             out.selector.set_direct(encoding);
         }
     }

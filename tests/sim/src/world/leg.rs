@@ -153,12 +153,11 @@ impl Leg {
     }
 
     /// Queues a media packet, if it is to be sent here.
-    pub fn push(&mut self, now: Instant, packet: &MediaPacket) {
-        let layer = packet.origin.layer;
+    pub fn push(&mut self, now: Instant, packet: &MediaPacket, copy: bool) {
         let Some(route) = self.routes.get(&packet.origin.source) else { return };
-        let wanted = route.encodings.is_empty() || route.encodings.contains(&layer.encoding) || packet.origin.flags.probe;
-        if self.up && wanted && route.max_temporal.is_none_or(|highest| layer.temporal.0 <= highest) {
+        if self.up && (route.takes(packet.origin.layer) || packet.origin.flags.probe) {
             self.stale = true;
+            self.send.set_whole(packet.origin.source, !copy);
             self.send.push(now, packet);
         }
     }

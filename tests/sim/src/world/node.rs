@@ -323,7 +323,8 @@ impl Node {
                 let probe = packet.origin.flags.probe;
                 for route in &publication.routes {
                     if let Some(leg) = self.legs.get_mut(&route.leg).filter(|_| probe || publication.bears(route.leg)) {
-                        leg.push(now, &packet);
+                        let copy = probe || route.is_copy(&publication.routes, packet.origin.layer);
+                        leg.push(now, &packet, copy);
                     }
                 }
             }

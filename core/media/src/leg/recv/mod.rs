@@ -321,6 +321,7 @@ impl RecvLeg {
                 track: source,
                 encoding: layer.encoding,
                 frame,
+                temporal: layer.temporal,
                 packet,
             });
             if let Filled::Asked(Some(sample)) = stream.nack.handle_packet(now, number, point) {

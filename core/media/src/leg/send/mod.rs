@@ -39,8 +39,8 @@ const MAX_EVENTS: usize = 2 * MAX_SEND_STREAMS;
 /// losing it again does not show.
 const TWICE_FROM: Duration = Duration::from_millis(40);
 
-/// Where more than this share is lost the second copies would be a load themselves.
-const TWICE_LOSS: f32 = 0.02;
+/// Where more than this share is lost, as far as is known, the second copies would be a load themselves.
+const TWICE_LOSS: f32 = 0.03;
 
 /// Round trips beyond this are not believed: a report with a wrong time.
 const MAX_RTT: Duration = Duration::from_secs(10);
@@ -226,6 +226,13 @@ impl SendLeg {
         self.retired.get(&ssrc).copied().unwrap_or(random)
     }
 
+    /// Says whether what is pushed of a track from now on comes to its receivers only here, or as a second copy, whose tail nobody misses.
+    pub fn set_whole(&mut self, track: TrackId, whole: bool) {
+        for stream in self.streams.values_mut().filter(|stream| stream.spec.track == track) {
+            stream.tail.set_whole(whole);
+        }
+    }
+
     /// Ends all streams of a track: what waits is dropped, the other side is told (BYE).
     pub fn remove_stream(&mut self, track: TrackId) {
         let gone: Vec<Ssrc> = self.streams.values().map(|s| s.spec).filter(|s| s.track == track).map(|s| s.ssrc).collect();
@@ -359,7 +366,7 @@ impl SendLeg {
             return;
         };
         let rtt = self.rtt.unwrap_or(ASSUMED_RTT);
-        let twice = self.rtt.is_some_and(|rtt| rtt >= TWICE_FROM) && stream.loss.is_some_and(|loss| loss <= TWICE_LOSS);
+        let twice = self.rtt.is_some_and(|rtt| rtt >= TWICE_FROM) && stream.loss.is_none_or(|loss| loss <= TWICE_LOSS);
         for number in lost {
             let Some(packet) = stream.resend(now, *number, rtt) else {
                 continue;

@@ -63,7 +63,7 @@ pub(super) struct Outgoing {
     rtx_next: ExtSeq,
     cache: RtxCache,
     /// Of pictures that can be sent again.
-    tail: Tail,
+    pub(super) tail: Tail,
     /// RTP timestamp and the instant it was captured or pushed.
     anchor: Option<(u32, Instant)>,
     /// The anchor was given by the source, so that pushing does not move it.

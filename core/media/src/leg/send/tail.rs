@@ -24,9 +24,16 @@ pub(super) struct Tail {
     /// Between frames, smoothed.
     silence: Duration,
     repeated: bool,
+    /// Somebody else brings it too.
+    copy: bool,
 }
 
 impl Tail {
+    /// Says whether what is sent from now on goes only here. What was sent keeps what it was.
+    pub(super) fn set_whole(&mut self, whole: bool) {
+        self.copy = !whole;
+    }
+
     /// Notes that a packet left.
     pub(super) fn handle_sent(&mut self, now: Instant) {
         let silence = self.sent_at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
@@ -35,7 +42,7 @@ impl Tail {
             self.silence = if self.silence.is_zero() { silence } else { (self.silence * 7 + silence) / 8 };
         }
         self.sent_at = Some(now);
-        self.repeated = false;
+        self.repeated = self.copy;
     }
 
     /// When the last packet is to be repeated.
@@ -49,5 +56,27 @@ impl Tail {
         let due = self.poll_timeout().is_some_and(|at| at <= now);
         self.repeated |= due;
         due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_packet_is_repeated_once_and_that_of_a_second_copy_is_not() {
+        let start = Instant::now();
+        let mut tail = Tail::default();
+        tail.handle_sent(start);
+        // Made a copy while it is silent: the last one was none.
+        tail.set_whole(false);
+        assert_eq!(tail.poll_timeout(), Some(start + LEAST));
+        assert!(tail.handle_timeout(start + LEAST));
+        assert_eq!(tail.poll_timeout(), None);
+        tail.handle_sent(start + LEAST);
+        assert_eq!(tail.poll_timeout(), None);
+        tail.set_whole(true);
+        tail.handle_sent(start + LEAST * 2);
+        assert!(tail.poll_timeout().is_some());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use segue_model::{EncodingId, TopologyPolicy, TrackKind, TrackSource};
+use segue_model::{EncodingId, LayerId, TopologyPolicy, TrackKind, TrackSource};
 use segue_wire::proto::{self, ErrorCode, client_frame, server_frame};
 
 use super::super::*;
@@ -144,12 +144,19 @@ fn a_direct_leg_gets_one_encoding_and_the_relay_all_after_the_commit() {
         lone.up(leg);
     }
     let ladder = || vec![EncodingId(0), EncodingId(1), EncodingId(2)];
-    let direct = RouteLeg { leg: LegKey::Peer(peer), encodings: vec![EncodingId(0)], ladder: ladder(), max_temporal: None };
+    let direct = RouteLeg {
+        leg: LegKey::Peer(peer),
+        encodings: vec![EncodingId(0)],
+        ladder: ladder(),
+        max_temporal: None,
+        doubled: false,
+    };
     let relayed = |encodings: &[u8], max_temporal| RouteLeg {
         leg: LegKey::RelayPublisher,
         encodings: encodings.iter().map(|encoding| EncodingId(*encoding)).collect(),
         ladder: ladder(),
         max_temporal,
+        doubled: false,
     };
     assert_eq!(last_route(&lone.commands()), std::slice::from_ref(&direct));
     let target = proto::Topology::Relayed.into();
@@ -157,19 +164,28 @@ fn a_direct_leg_gets_one_encoding_and_the_relay_all_after_the_commit() {
     lone.now += VIDEO_START;
     lone.machine.handle_timeout(lone.now);
     let commands = lone.commands();
-    assert_eq!(last_route(&commands), [relayed(&[0], Some(0)), direct]);
-    let told = commands.iter().find_map(|command| match command {
-        Command::SendServer(proto::ClientFrame { message: Some(client_frame::Message::EdgePath(word)), .. }) => {
-            Some(&word.direct)
-        }
-        _ => None,
-    });
-    assert_eq!(told, Some(&vec![proto::TrackEncoding { track: track.0.into(), encoding: 0 }]));
+    let proof = [relayed(&[0], Some(0)), RouteLeg { doubled: true, ..direct }];
+    assert_eq!(last_route(&commands), proof);
+    // The base layer comes both ways, and nobody misses a copy of it; the other goes directly only.
+    let copies = |temporal| [0, 1].map(|leg| proof[leg].is_copy(&proof, LayerId::new(0, temporal)));
+    assert_eq!((copies(0), copies(1)), ([true, true], [true, false]));
+    let told = |commands: &[Command]| {
+        commands.iter().find_map(|command| match command {
+            Command::SendServer(proto::ClientFrame { message: Some(client_frame::Message::EdgePath(word)), .. }) => {
+                Some((word.path(), word.direct.clone()))
+            }
+            _ => None,
+        })
+    };
+    let decoded = || vec![proto::TrackEncoding { track: track.0.into(), encoding: 0 }];
+    assert_eq!(told(&commands), Some((proto::Path::Both, decoded())));
     let ready = proto::EdgeReady { epoch: epoch(6), path: proto::Path::Relayed.into() };
     let body = proto::SignalBody { body: Some(proto::signal_body::Body::EdgeReady(ready)) };
     let signal = proto::Signal { from: 7, to: 5, number: 1, body: prost::Message::encode_to_vec(&body) };
     lone.hear(server_frame::Message::Signal(signal));
-    assert_eq!(last_route(&lone.commands()), [relayed(&[0, 1, 2], None)]);
+    let commands = lone.commands();
+    assert_eq!(last_route(&commands), [relayed(&[0, 1, 2], None)]);
+    assert_eq!(told(&commands), Some((proto::Path::Relayed, decoded())));
     lone.machine.unpublish(lone.now, track);
     assert_eq!(last_route(&lone.commands()), []);
 }

@@ -414,6 +414,24 @@ fn a_browser_begins_at_a_keyframe_in_overlap_too() {
 }
 
 #[test]
+fn whoever_merges_goes_on_with_what_it_decodes_and_a_browser_does_not() {
+    let mut room = Room::new();
+    for who in [BOB, WEB] {
+        room.forwarder.set_edge(ALICE, who, false, false);
+        room.forwarder.set_edge_voice(ALICE, who);
+        room.forwarder.set_edge(ALICE, who, true, false);
+        room.forwarder.set_direct_encoding(CAMERA, who, EncodingId(0));
+    }
+    room.camera(frame(0, 1, false)).unwrap();
+    let first = room.drain();
+    assert_eq!(first.iter().map(|(to, ..)| *to).collect::<Vec<_>>(), [BOB]);
+    // What came before the word of the change may be missing.
+    assert_eq!(room.requests(), [Ssrc(100)]);
+    room.camera(frame(0, 2, true)).unwrap();
+    assert_eq!(room.drain().len(), 2);
+}
+
+#[test]
 fn overlap_begins_with_the_encoding_of_the_direct_path() {
     let mut room = Room::new();
     room.forwarder.set_subscription(CAMERA, BOB, Quality::Low);
