@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::record::Record;
-use super::signal::Climb;
+use super::signal::Bursts;
 use crate::fabric::{Fabric, Source};
 
 /// The cast. A place in it is what pictures carry.
@@ -129,7 +129,7 @@ impl Caller {
     /// Captures from `start` on.
     pub fn begin(&mut self, start: Instant, late: &Arc<AtomicU64>) {
         let Some((voice, camera)) = self.devices.take() else { return };
-        let mut climb = Climb::default();
+        let mut climb = Bursts::default();
         self.pace(start, TrackKind::Audio, late, move || {
             voice.push(&climb.next_frame());
         });
