@@ -1,5 +1,6 @@
 //! One leg: a link and the machines that fill it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -405,13 +406,17 @@ impl Leg {
         if !self.up || !(route.takes(packet.origin.layer) || packet.origin.flags.probe) {
             return;
         }
-        self.send.set_whole(packet.origin.source, !copy);
-        if self.setup.merge {
-            self.send.push(now, packet);
-        } else if !packet.origin.flags.probe {
-            let mut packet = packet.clone();
-            packet.origin.layer.encoding = EncodingId(0);
-            self.send.push(now, &packet);
+        let as_it_is = self.setup.merge;
+        if !as_it_is && packet.origin.flags.probe {
+            return;
+        }
+        let mut packet = Cow::Borrowed(packet);
+        if !as_it_is {
+            packet.to_mut().origin.layer.encoding = EncodingId(0);
+        }
+        match copy {
+            true => self.send.push_copy(now, &packet),
+            false => self.send.push(now, &packet),
         }
     }
 

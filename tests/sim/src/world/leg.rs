@@ -157,8 +157,10 @@ impl Leg {
         let Some(route) = self.routes.get(&packet.origin.source) else { return };
         if self.up && (route.takes(packet.origin.layer) || packet.origin.flags.probe) {
             self.stale = true;
-            self.send.set_whole(packet.origin.source, !copy);
-            self.send.push(now, packet);
+            match copy {
+                true => self.send.push_copy(now, packet),
+                false => self.send.push(now, packet),
+            }
         }
     }
 

@@ -226,13 +226,6 @@ impl SendLeg {
         self.retired.get(&ssrc).copied().unwrap_or(random)
     }
 
-    /// Says whether what is pushed of a track from now on comes to its receivers only here, or as a second copy, whose tail nobody misses.
-    pub fn set_whole(&mut self, track: TrackId, whole: bool) {
-        for stream in self.streams.values_mut().filter(|stream| stream.spec.track == track) {
-            stream.tail.set_whole(whole);
-        }
-    }
-
     /// Ends all streams of a track: what waits is dropped, the other side is told (BYE).
     pub fn remove_stream(&mut self, track: TrackId) {
         let gone: Vec<Ssrc> = self.streams.values().map(|s| s.spec).filter(|s| s.track == track).map(|s| s.ssrc).collect();
@@ -262,6 +255,15 @@ impl SendLeg {
 
     /// Queues a packet; one that no stream carries is counted and dropped.
     pub fn push(&mut self, now: Instant, packet: &MediaPacket) {
+        self.queue(now, packet, false);
+    }
+
+    /// Queues a packet that its receivers get in another way too: it is not repeated where it is the last before a silence.
+    pub fn push_copy(&mut self, now: Instant, packet: &MediaPacket) {
+        self.queue(now, packet, true);
+    }
+
+    fn queue(&mut self, now: Instant, packet: &MediaPacket, copy: bool) {
         let route = (packet.origin.source, packet.origin.layer.encoding);
         let Some((ssrc, stream)) = self.routes.get(&route).and_then(|ssrc| Some((*ssrc, self.streams.get_mut(ssrc)?))) else {
             self.unrouted += 1;
@@ -272,6 +274,7 @@ impl SendLeg {
             return;
         }
         stream.note_time(now, packet.timestamp);
+        stream.tail.set_copy(copy);
         let queue = match stream.spec.kind {
             TrackKind::Audio => PacerQueue::Audio,
             TrackKind::Video => PacerQueue::Video,

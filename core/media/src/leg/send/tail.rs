@@ -29,9 +29,9 @@ pub(super) struct Tail {
 }
 
 impl Tail {
-    /// Says whether what is sent from now on goes only here. What was sent keeps what it was.
-    pub(super) fn set_whole(&mut self, whole: bool) {
-        self.copy = !whole;
+    /// Says whether somebody else brings too what is sent from now on. What was sent keeps what it was.
+    pub(super) fn set_copy(&mut self, copy: bool) {
+        self.copy = copy;
     }
 
     /// Notes that a packet left.
@@ -69,13 +69,13 @@ mod tests {
         let mut tail = Tail::default();
         tail.handle_sent(start);
         // Made a copy while it is silent: the last one was none.
-        tail.set_whole(false);
+        tail.set_copy(true);
         assert_eq!(tail.poll_timeout(), Some(start + LEAST));
         assert!(tail.handle_timeout(start + LEAST));
         assert_eq!(tail.poll_timeout(), None);
         tail.handle_sent(start + LEAST);
         assert_eq!(tail.poll_timeout(), None);
-        tail.set_whole(true);
+        tail.set_copy(false);
         tail.handle_sent(start + LEAST * 2);
         assert!(tail.poll_timeout().is_some());
     }
