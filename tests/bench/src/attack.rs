@@ -48,10 +48,10 @@ pub struct Arguments {
     #[arg(long, default_value_t = 20)]
     slow_rate: u32,
     /// Seconds of one stretch
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, value_parser = crate::measure::seconds)]
     seconds: f64,
     /// Stretches without and with the attack, in turns; figures are their medians
-    #[arg(long, default_value_t = 9)]
+    #[arg(long, default_value_t = 9, value_parser = crate::measure::rounds)]
     rounds: usize,
     #[command(flatten)]
     server: Server,

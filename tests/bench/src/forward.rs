@@ -29,10 +29,10 @@ pub struct Arguments {
     #[arg(long = "pace", default_values = ["even", "burst"])]
     paces: Vec<Pace>,
     /// Seconds of one measured stretch
-    #[arg(long, default_value_t = 4.0)]
+    #[arg(long, default_value_t = 4.0, value_parser = crate::measure::seconds)]
     seconds: f64,
     /// Measured stretches, and as many of the floor; figures are their medians
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 3, value_parser = crate::measure::rounds)]
     rounds: usize,
     /// How receivers wait
     #[arg(long, default_value = "woken")]

@@ -23,6 +23,24 @@ const LATE_SHARE: f64 = 0.01;
 /// After it: what is on its way arrives.
 const DRAIN: Duration = Duration::from_millis(300);
 
+/// Longest stretch that is measured.
+const MAX_SECONDS: f64 = 3_600.0;
+
+/// Most stretches whose figures are put together.
+const MAX_ROUNDS: usize = 1_000;
+
+/// Reads the length of a stretch.
+pub fn seconds(text: &str) -> Result<f64, String> {
+    let seconds = text.parse().ok().filter(|seconds| (0.5..=MAX_SECONDS).contains(seconds));
+    seconds.ok_or_else(|| format!("a stretch lasts 0.5 to {MAX_SECONDS} seconds"))
+}
+
+/// Reads how many stretches there are.
+pub fn rounds(text: &str) -> Result<usize, String> {
+    let rounds = text.parse().ok().filter(|rounds| (1..=MAX_ROUNDS).contains(rounds));
+    rounds.ok_or_else(|| format!("there are 1 to {MAX_ROUNDS} stretches"))
+}
+
 /// A call whose media flows.
 pub struct Flow {
     pub call: Call,

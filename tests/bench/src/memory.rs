@@ -35,7 +35,7 @@ pub struct Arguments {
     #[arg(long, default_value_t = 100)]
     alone: usize,
     /// Seconds of media, so that every history is full
-    #[arg(long, default_value_t = 30.0)]
+    #[arg(long, default_value_t = 30.0, value_parser = crate::measure::seconds)]
     seconds: f64,
     #[command(flatten)]
     server: Server,

@@ -28,10 +28,10 @@ pub struct Arguments {
     #[arg(long, default_value_t = 8_000.0)]
     rate: f64,
     /// Seconds of one measured stretch
-    #[arg(long, default_value_t = 5.0)]
+    #[arg(long, default_value_t = 5.0, value_parser = crate::measure::seconds)]
     seconds: f64,
     /// Measured stretches; figures are their medians
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 3, value_parser = crate::measure::rounds)]
     rounds: usize,
     #[command(flatten)]
     server: Server,

@@ -52,6 +52,12 @@ fn parse(arguments: &[String]) -> Result<Options, String> {
             _ => return Err(format!("{word:?} is no option\n{USAGE}")),
         }
     }
+    if options.count() == 0 {
+        return Err("--seeds takes a number of runs, at least 1".to_owned());
+    }
+    if let Some(path) = &options.html {
+        std::fs::File::create(path).map_err(|error| format!("{}: {error}; name a file that can be written", path.display()))?;
+    }
     Ok(options)
 }
 
@@ -75,12 +81,17 @@ fn one(options: &Options, scenario: Option<&Scenario>, seed: u64) -> Result<Outc
         None if options.soak => random::soak(&mut runner, seed, options.seconds.unwrap_or(random::SOAK_SECONDS)),
         None => random::run(&mut runner, seed, options.seconds.unwrap_or(random::SECONDS)),
     };
-    if let Some(path) = &options.html
-        && let Err(error) = std::fs::write(path, timeline::html(&runner.world))
-    {
-        eprintln!("{}: {error}", path.display());
+    if let Some(path) = &options.html {
+        write(path, &timeline::html(&runner.world));
     }
     outcome
+}
+
+/// A file that cannot be written was found before anything ran, unless something changed since.
+fn write(path: &Path, text: &str) {
+    if let Err(error) = std::fs::write(path, text) {
+        eprintln!("{}: {error}", path.display());
+    }
 }
 
 fn report(options: &Options, outcome: &Outcome) {

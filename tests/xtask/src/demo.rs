@@ -9,5 +9,12 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
     let folder = media::prepare();
     execute(&mut cargo(&["build", "--release", "--package", "segue-relay", "--package", "segue-examples", "--bins"]))?;
     let mut demo = cargo(&["run", "--quiet", "--release", "--package", "segue-examples", "--bin", "demo", "--"]);
-    execute(demo.arg("--media").arg(folder).arg("--out").arg("target/demo").args(arguments))
+    let given = |flag: &str| arguments.iter().any(|argument| argument.split('=').next() == Some(flag));
+    if !given("--media") {
+        demo.arg("--media").arg(folder);
+    }
+    if !given("--out") {
+        demo.arg("--out").arg("target/demo");
+    }
+    execute(demo.args(arguments))
 }

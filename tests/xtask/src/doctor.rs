@@ -41,6 +41,9 @@ pub const TEST: &[Need] = &[
     Need { programs: &["chromium"], packages: "chromium", why: "real browsers join the calls" },
 ];
 
+/// For everything.
+const ALL: &[&[Need]] = &[BUILD, MEDIA, TEST, PYTHON, KOTLIN];
+
 impl Need {
     fn met(&self) -> bool {
         self.programs.iter().any(|program| has_program(program))
@@ -72,8 +75,11 @@ pub fn ensure_components() -> Result<(), String> {
 
 /// `cargo xtask doctor`: reports on everything; installs unless `--check`.
 pub fn run(arguments: &[String]) -> Result<(), String> {
-    let check = arguments.iter().any(|argument| argument == "--check");
-    for need in BUILD.iter().chain(MEDIA).chain(TEST) {
+    if let Some(unknown) = arguments.iter().find(|argument| *argument != "--check") {
+        return Err(format!("doctor knows --check, to install nothing, and not {unknown}"));
+    }
+    let check = !arguments.is_empty();
+    for need in ALL.iter().copied().flatten() {
         let state = if need.met() { "ok     " } else { "missing" };
         println!("{state} {:<10} {}", need.programs.first().unwrap_or(&""), need.why);
     }
@@ -86,9 +92,9 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
         if !lacking.is_empty() {
             return Err(format!("this Rust toolchain lacks {0}\nrun:  rustup component add {0}", lacking.join(" ")));
         }
-        missing(&[BUILD, MEDIA, TEST]).map_or(Ok(()), |packages| Err(advice(&packages)))
+        missing(ALL).map_or(Ok(()), |packages| Err(advice(&packages)))
     } else {
-        ensure(&[BUILD, MEDIA, TEST])?;
+        ensure(ALL)?;
         ensure_components()
     }
 }

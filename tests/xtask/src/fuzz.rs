@@ -22,10 +22,13 @@ const COVERAGE: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-saniti
 
 /// `cargo xtask fuzz [SECONDS] [NAME]`.
 pub fn run(arguments: &[String]) -> Result<(), String> {
-    let mut seconds = 60;
+    let mut seconds = 60_u32;
     let mut chosen = None;
     for argument in arguments {
         if let Ok(number) = argument.parse() {
+            if number == 0 {
+                return Err("each target runs for at least 1 second".to_owned());
+            }
             seconds = number;
         } else if TARGETS.contains(&argument.as_str()) {
             chosen = Some(argument.as_str());

@@ -31,6 +31,10 @@ pub const MAX_AGE: Duration = Duration::from_millis(1_000);
 /// Holes on the list. At 500 packets a second that is two seconds of nothing; the oldest go first.
 pub const MAX_MISSING: usize = 1_000;
 
+/// Holes that every received packet makes room for, up to [`MAX_MISSING`]: where more is lost in the long run than two of three packets
+/// nothing is repaired any more, and a sender that only jumps shall cost no more than one that sends.
+const HOLES_PER_PACKET: usize = 2;
+
 /// A forwarder numbers what its publisher's leg repaired in the order of sending, after the packets that overtook it: a hole may be a packet
 /// of a frame that lies so far back. Half a second and more, longer than a repair takes.
 pub const MAX_FRAMES_LATE: u32 = 32;
@@ -97,6 +101,8 @@ pub struct NackStats {
 pub struct NackGenerator {
     highest: Option<(ExtSeq, Option<FramePoint>)>,
     missing: BTreeMap<ExtSeq, Missing>,
+    /// Holes that may be noted now.
+    room: usize,
     rtt: Duration,
     stats: NackStats,
 }
@@ -124,7 +130,7 @@ enum Place {
 
 impl Default for NackGenerator {
     fn default() -> Self {
-        Self { highest: None, missing: BTreeMap::new(), rtt: ASSUMED_RTT, stats: NackStats::default() }
+        Self { highest: None, missing: BTreeMap::new(), room: MAX_MISSING, rtt: ASSUMED_RTT, stats: NackStats::default() }
     }
 }
 
@@ -148,6 +154,7 @@ impl NackGenerator {
 
     /// Takes the number of a received packet, retransmitted or not, and the frame it belongs to where that is known.
     pub fn handle_packet(&mut self, now: Instant, seq: ExtSeq, point: Option<FramePoint>) -> Filled {
+        self.room = (self.room + HOLES_PER_PACKET).min(MAX_MISSING);
         match self.highest {
             Some((highest, before)) if seq > highest => {
                 self.note_hole(now, highest, seq, before, point);
@@ -163,16 +170,26 @@ impl NackGenerator {
     }
 
     fn note_hole(&mut self, now: Instant, below: ExtSeq, above: ExtSeq, before: Option<FramePoint>, after: Option<FramePoint>) {
+        let count = usize::try_from(above.0 - below.0 - 1).unwrap_or(usize::MAX);
+        if count == 0 {
+            return;
+        }
+        if count > self.room {
+            // No gap in what somebody sends, but another beginning.
+            self.stats.given_up += self.missing.len() as u64;
+            self.missing.clear();
+            return;
+        }
+        self.room -= count;
         let around = before.zip(after);
         let span = around.and_then(|(before, after)| span_between(before, after));
         let certain = around.is_some_and(|(before, after)| in_order(before, after, above.0 - below.0));
         let place = if certain { Place::Certain } else { Place::Doubtful };
-        let first = (below.0 + 1).max(above.0.saturating_sub(MAX_MISSING as u64));
         let due = now + (self.rtt / 4).clamp(MIN_REORDER_WAIT, MAX_REORDER_WAIT);
-        for seq in first..above.0 {
+        for seq in below.0 + 1..above.0 {
             self.missing.insert(ExtSeq(seq), Missing { since: now, due, asked: None, tries: 0, span, place });
         }
-        self.stats.missing += above.0 - first;
+        self.stats.missing += count as u64;
         while self.missing.len() > MAX_MISSING {
             self.missing.pop_first();
             self.stats.given_up += 1;
@@ -372,8 +389,22 @@ mod tests {
         }
         assert!(requests <= 2 * usize::from(MAX_TRIES));
         assert_eq!(nack.stats().given_up, 2);
+        nack.handle_packet(start, ExtSeq(70_900), point(10));
+        assert_eq!(nack.handle_timeout(start + ms(30), |_| true).len(), 896);
+    }
+
+    #[test]
+    fn jumps_begin_anew_and_cost_nothing() {
+        let start = Instant::now();
+        let mut nack = with_hole(start);
         nack.handle_packet(start, ExtSeq(80_000), point(10));
-        assert_eq!(nack.handle_timeout(start + ms(30), |_| true).len(), MAX_MISSING);
+        assert!(nack.poll_timeout().is_none());
+        let noted = (0..1_000).map(|jump| {
+            nack.handle_packet(start, ExtSeq(90_000 + 500 * jump), None);
+            nack.stats().missing
+        });
+        let noted = noted.last().unwrap_or_default();
+        assert!(noted <= (MAX_MISSING + 1_000 * HOLES_PER_PACKET) as u64, "{noted}");
     }
 
     #[test]

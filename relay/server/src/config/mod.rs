@@ -33,7 +33,7 @@ const MAX_CONNECTIONS: usize = 1_000_000;
 /// Rooms at a time.
 const DEFAULT_ROOMS: usize = 1000;
 
-/// Less than what service managers wait before they kill (30 s and more).
+/// With what it takes to say goodbye less than the 30 s that `deploy/` has service managers wait before they kill.
 const DEFAULT_DRAIN: Duration = Duration::from_secs(20);
 
 /// More shards than this is a mistake, not a machine.
@@ -107,7 +107,7 @@ pub struct MediaConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("cannot read {path}: {source}; it must be there, and this user must be allowed to read it")]
+    #[error("cannot read {path}: {source}; it must be a text file that is there and that this user is allowed to read")]
     File {
         /// Which.
         path: PathBuf,
@@ -197,7 +197,7 @@ impl Config {
         Ok(Self {
             http: listen,
             try_next_port: http.listen.is_none(),
-            public_url: http.public_url.map(|url| url.trim_end_matches('/').to_owned()),
+            public_url: http.public_url.map(|url| public_url(&url)).transpose()?,
             max_connections: connections(http.max_connections.unwrap_or(DEFAULT_CONNECTIONS))?,
             max_connections_per_address: match http.max_connections_per_address {
                 Some(share) => Some(at_least_one("http.max_connections_per_address", share)?),
@@ -235,6 +235,9 @@ fn media_of(settings: MediaSettings, http: IpAddr) -> Result<MediaConfig, Config
         _ if bind.is_unspecified() => vec![lan_address().unwrap_or(Ipv4Addr::LOCALHOST.into())],
         _ => vec![bind],
     };
+    if announce.iter().any(|ip| ip.is_unspecified() || ip.is_multicast()) {
+        return Err(ConfigError::Range { key: "media.announce", rule: "addresses of this relay that clients can send to" });
+    }
     let shards = settings.shards.unwrap_or_else(default_shards);
     if shards == 0 || shards > MAX_SHARDS {
         return Err(ConfigError::Range { key: "media.shards", rule: "between 1 and 256" });
@@ -252,16 +255,18 @@ fn room_of(ice: IceSettings, limits: &LimitSettings, topology: &TopologySettings
     if participants > MAX_PARTICIPANTS {
         return Err(ConfigError::Range { key: "limits.participants", rule: "at most 512" });
     }
-    let servers = ice.servers.unwrap_or_default().into_iter();
+    let servers = ice.servers.unwrap_or_default();
+    servers.iter().try_for_each(IceServerSettings::check)?;
     Ok(RoomConfig {
         ice_servers: servers
+            .into_iter()
             .map(|server| proto::IceServer { urls: server.urls, username: server.username, credential: server.credential })
             .collect(),
         max_participants: participants,
         max_tracks: at_least_one("limits.tracks", limits.tracks.unwrap_or(defaults.max_tracks))?,
         resume_window: seconds("limits.resume_seconds", limits.resume_seconds, defaults.resume_window)?,
-        messages_per_second: limits.messages_per_second.unwrap_or(defaults.messages_per_second),
-        bytes_per_second: limits.bytes_per_second.unwrap_or(defaults.bytes_per_second),
+        messages_per_second: rate("limits.messages_per_second", limits.messages_per_second, defaults.messages_per_second)?,
+        bytes_per_second: rate("limits.bytes_per_second", limits.bytes_per_second, defaults.bytes_per_second)?,
         topology: topology_of(topology)?,
         ..defaults
     })
@@ -304,6 +309,22 @@ fn mesh(key: &'static str, value: usize) -> Result<usize, ConfigError> {
 
 fn at_least_one(key: &'static str, value: usize) -> Result<usize, ConfigError> {
     if value == 0 { Err(ConfigError::Range { key, rule: "at least 1" }) } else { Ok(value) }
+}
+
+fn rate(key: &'static str, value: Option<u32>, default: u32) -> Result<u32, ConfigError> {
+    if value == Some(0) { Err(ConfigError::Range { key, rule: "at least 1" }) } else { Ok(value.unwrap_or(default)) }
+}
+
+/// Links are made by appending to it.
+fn public_url(url: &str) -> Result<String, ConfigError> {
+    let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    if host.is_none_or(|host| host.is_empty() || host.starts_with('/') || host.contains(['?', '#', ' '])) {
+        return Err(ConfigError::Range {
+            key: "http.public_url",
+            rule: "a URL like https://calls.example.org, with a path if need be and nothing after it",
+        });
+    }
+    Ok(url.trim_end_matches('/').to_owned())
 }
 
 fn seconds(key: &'static str, value: Option<f64>, default: Duration) -> Result<Duration, ConfigError> {
@@ -398,6 +419,14 @@ mod tests {
         assert_eq!(MAX_DIRECT_ROOM, 8);
         assert!(refused("[limits]\nresume_seconds = -1.0").contains("limits.resume_seconds"));
         assert!(refused("[tls]\nmode = \"files\"").contains("tls.certificate"));
+        for url in ["ftp://x", "https://", "https://x?q", "calls.example.org"] {
+            assert!(refused(&format!("[http]\npublic_url = {url:?}")).contains("http.public_url"), "{url}");
+        }
+        assert!(refused("[media]\nannounce = [\"0.0.0.0\"]").contains("media.announce"));
+        assert!(refused("[limits]\nmessages_per_second = 0").contains("limits.messages_per_second"));
+        assert!(refused("[ice]\nservers = [{ urls = [\"http://x\"] }]").contains("ice.servers"));
+        assert!(refused("[ice]\nservers = [{ urls = [\"turn:x\"], username = \"me\" }]").contains("credential"));
+        assert!("turn:x:3478".parse::<IceServerSettings>().is_err() && "stun:x:3478".parse::<IceServerSettings>().is_ok());
         assert!(toml::from_str::<Settings>("[http]\nlistne = \"x\"").is_err());
     }
 }

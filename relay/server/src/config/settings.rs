@@ -220,6 +220,27 @@ pub struct IceServerSettings {
     pub credential: String,
 }
 
+impl IceServerSettings {
+    /// Whether clients can use it: browsers refuse a call with a server they cannot.
+    ///
+    /// # Errors
+    /// It has no URL, one of another kind, or is a TURN server without credentials.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let known = |url: &String| ["stun:", "stuns:", "turn:", "turns:"].iter().any(|scheme| url.starts_with(scheme));
+        if self.urls.is_empty() || !self.urls.iter().all(known) {
+            return Err(ConfigError::Range { key: "ice.servers", rule: "urls that begin with stun:, turn: or turns:" });
+        }
+        let relays = self.urls.iter().any(|url| url.starts_with("turn"));
+        if relays && (self.username.is_empty() || self.credential.is_empty()) {
+            return Err(ConfigError::Range {
+                key: "ice.servers",
+                rule: "given with username and credential where they are TURN servers",
+            });
+        }
+        Ok(())
+    }
+}
+
 impl AuthSettings {
     /// Every key, those in files read.
     ///
@@ -261,7 +282,9 @@ pub enum FlagError {
     #[error("a file with a key is given as `id:path`")]
     KeyFile,
     /// Not an ICE server.
-    #[error("an ICE server is given as `url|username|credential` with urls that begin with stun:, turn: or turns:")]
+    #[error(
+        "an ICE server is given as `url|username|credential` with urls that begin with stun:, turn: or turns:; TURN needs both of the others"
+    )]
     IceServer,
 }
 
@@ -298,10 +321,8 @@ impl FromStr for IceServerSettings {
         // What follows the second bar is the credential, bars and all.
         let mut parts = text.splitn(3, '|').map(str::to_owned);
         let urls: Vec<_> = parts.next().unwrap_or_default().split_whitespace().map(str::to_owned).collect();
-        let known = |url: &String| ["stun:", "turn:", "turns:"].iter().any(|scheme| url.starts_with(scheme));
-        if urls.is_empty() || !urls.iter().all(known) {
-            return Err(FlagError::IceServer);
-        }
-        Ok(Self { urls, username: parts.next().unwrap_or_default(), credential: parts.next().unwrap_or_default() })
+        let server = Self { urls, username: parts.next().unwrap_or_default(), credential: parts.next().unwrap_or_default() };
+        server.check().map_err(|_| FlagError::IceServer)?;
+        Ok(server)
     }
 }

@@ -7,10 +7,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::{Duration, Instant};
 
-/// Width of a slot of the wheel. Inside it deadlines are kept to the nanosecond.
-const TICK: Duration = Duration::from_millis(1);
-
-/// Slots of the wheel: a round is a second, which is further than most deadlines lie ahead.
+/// Slots of the wheel, of a millisecond (a tick) each, inside which deadlines are kept to the nanosecond: a round is a second, which is further than most deadlines lie ahead.
 const SLOTS: usize = 1024;
 
 /// Deadlines by key: each key has at most one.
@@ -144,7 +141,7 @@ impl<K: Copy + Eq + Hash> Timers<K> {
 }
 
 fn start(zero: Instant, tick: u64) -> Instant {
-    zero + TICK * u32::try_from(tick).unwrap_or(u32::MAX)
+    zero + Duration::from_millis(tick)
 }
 
 /// Whole ticks from one time to another.
@@ -175,6 +172,21 @@ mod tests {
         assert_eq!(timers.pop(at(15)), None);
         assert_eq!(timers.pop(at(20)), Some(1));
         assert_eq!(timers.next(), None);
+    }
+
+    #[test]
+    fn it_still_turns_after_two_months() {
+        let start = super::super::clock::now();
+        let mut timers = Timers::new();
+        timers.set(1, Some(start));
+        assert_eq!(timers.pop(start), Some(1));
+        let later = start + Duration::from_secs(60 * 86_400);
+        timers.set(2, Some(later + Duration::from_millis(30)));
+        assert_eq!(timers.pop(later), None);
+        assert_eq!(timers.next(), Some(later + Duration::from_millis(30)));
+        timers.set(2, Some(later + Duration::from_secs(3_600)));
+        assert_eq!(timers.pop(later + Duration::from_millis(40)), None);
+        assert!(timers.next().is_some_and(|at| at > later + Duration::from_millis(40)));
     }
 
     proptest! {

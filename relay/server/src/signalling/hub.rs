@@ -135,7 +135,12 @@ impl Hub {
     pub(crate) async fn drain(&self, at_most: Duration) {
         self.draining.store(true, Ordering::Release);
         let mut look = tokio::time::interval(DRAIN_LOOK);
+        let rooms: Vec<_> = self.lock().values().map(|room| room.inputs.clone()).collect();
         let ended = async {
+            for room in rooms {
+                // A room that is gone has ended.
+                let _ = room.send(RoomInput::Drain).await;
+            }
             while !self.lock().is_empty() {
                 look.tick().await;
             }

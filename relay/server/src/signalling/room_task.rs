@@ -55,6 +55,8 @@ pub(super) enum RoomInput {
     EndVisit { secret: SecretHash, reply: oneshot::Sender<bool> },
     /// Such a one says more of its ICE.
     Patch(Box<Patching>),
+    /// End as soon as nobody is there.
+    Drain,
     /// Say this to everybody and end.
     Close(proto::Goodbye),
 }
@@ -80,6 +82,7 @@ pub(super) struct RoomTask {
     media: Box<dyn RoomMedia>,
     media_events: mpsc::Receiver<MediaEvent>,
     empty_since: Option<Instant>,
+    draining: bool,
     closed: bool,
     moves: Moves,
     /// Participants and tracks as the gauges have them.
@@ -101,6 +104,7 @@ impl RoomTask {
             media,
             media_events,
             empty_since: Some(clock::now()),
+            draining: false,
             closed: false,
             moves: Moves::default(),
             counted: (0, 0),
@@ -138,10 +142,11 @@ impl RoomTask {
                 }
             }
             let now = clock::now();
-            if self.closed || self.empty_since.is_some_and(|since| since + EMPTY_FOR <= now) {
+            if self.closed || self.ends_at().is_some_and(|at| at <= now) {
                 break;
             }
         }
+        self.hub.metrics.rooms.add(-1);
         self.hub.forget(&self.name, &mut inputs);
         // Whoever came a moment ago finds the room closing.
         while let Ok(input) = inputs.try_recv() {
@@ -149,14 +154,18 @@ impl RoomTask {
                 joining.link.end(closing("the room was closing; join again in a moment"));
             }
         }
-        self.hub.metrics.rooms.add(-1);
         self.count();
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
         let sessions = self.sessions.values().filter_map(Session::poll_timeout).min();
-        let empty = self.empty_since.map(|since| since + EMPTY_FOR);
-        [self.authority.poll_timeout(), sessions, empty].into_iter().flatten().min()
+        [self.authority.poll_timeout(), sessions, self.ends_at()].into_iter().flatten().min()
+    }
+
+    /// When the room ends, where nobody is in it.
+    fn ends_at(&self) -> Option<Instant> {
+        let patience = if self.draining { Duration::ZERO } else { EMPTY_FOR };
+        self.empty_since.map(|since| since + patience)
     }
 
     fn handle_input(&mut self, now: Instant, input: RoomInput) {
@@ -182,6 +191,7 @@ impl RoomTask {
                 let _ = reply.send(found);
             }
             RoomInput::Patch(patching) => self.patch_visit(*patching),
+            RoomInput::Drain => self.draining = true,
             RoomInput::Close(goodbye) => self.close(&goodbye),
         }
     }

@@ -202,7 +202,13 @@ export class Room extends EventTarget {
       error: this.#error,
       goodbye: this.#goodbye,
     }[name];
-    handler?.call(this, value ?? {});
+    try {
+      handler?.call(this, value ?? {});
+    } catch (error) {
+      // Whoever waits to be let in is told: a browser refuses servers for ICE that it cannot use.
+      this.#joinPromise.reject(error);
+      throw error;
+    }
   }
 
   // A new session: the first, or one after the relay forgot us.

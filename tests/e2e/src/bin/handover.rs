@@ -34,6 +34,9 @@ fn parse(arguments: &[String]) -> Result<Options, String> {
             _ => return Err(USAGE.to_owned()),
         }
     }
+    if options.runs == 0 {
+        return Err("--runs takes a number of runs, at least 1".to_owned());
+    }
     if ALL.iter().any(|scenario| scenario.name.contains(&options.scenario)) {
         Ok(options)
     } else {
