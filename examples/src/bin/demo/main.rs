@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use segue::{Path, RoomEvent, TrackKind};
+use segue::{LegEnd, Path, RoomEvent, TrackKind};
 
 use crate::cast::{NAMES, Participant, Stage};
 use crate::record::{EdgeKey, Goals, OwnReport, Record, Stretch, Summary, TopologySample};
@@ -152,6 +152,11 @@ async fn look(notebook: &Notebook, present: &[Participant], settled: &mut Settle
         let Ok(stats) = participant.room.stats().await else { continue };
         let topology = name_of(participant.room.topology());
         let mut paths = Vec::new();
+        notebook.write(|record, at| {
+            for leg in stats.legs.iter().filter(|leg| leg.end != LegEnd::RelaySubscriber) {
+                record.legs.entry((participant.index, leg.end)).or_default().push((at, leg.send_rate.as_kbps() as f64));
+            }
+        });
         for other in present.iter().filter(|other| other.index != participant.index) {
             let publisher = other.room.local_participant().id();
             let edge = (other.index, participant.index);

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use segue::LegEnd;
 use serde::Serialize;
 
 /// How long after a switch a gap that begins counts as the switch's.
@@ -62,6 +63,8 @@ pub struct OwnReport {
 pub struct Record {
     pub names: Vec<String>,
     pub edges: BTreeMap<EdgeKey, EdgeSeries>,
+    /// What participants send on each of their legs, in kbit/s.
+    pub legs: BTreeMap<(usize, LegEnd), Vec<(f64, f64)>>,
     pub marks: Vec<Mark>,
     pub topology: Vec<TopologySample>,
     pub duplicates_played: u64,

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
 
+use segue::LegEnd;
+
 use crate::record::{EdgeSeries, OwnReport, Record, Summary};
 
 const COLOURS: [&str; 8] = ["#4cc38a", "#6e8bff", "#f5a524", "#e5484d", "#a78bfa", "#22b8cf", "#f783ac", "#94a3b8"];
@@ -26,9 +28,16 @@ pub fn write(file: &Path, record: &Record, summary: &Summary) -> io::Result<()> 
     own_reports(&mut html, record);
     let _ = write!(html, "<h2>Topology and participants</h2>");
     topology_plot(&mut html, record);
-    plot(&mut html, record, "Bitrate received per edge (kbit/s)", |edge| &edge.kbps);
-    plot(&mut html, record, "Audio gap per second (ms)", |edge| &edge.audio_gap_ms);
-    plot(&mut html, record, "Longest wait for a picture beyond the frame interval, per second (ms)", |edge| &edge.video_gap_ms);
+    let legs = record.legs.iter().map(|((sender, end), kbps)| Line {
+        sender: *sender,
+        dashed: *end == LegEnd::RelayPublisher,
+        points: kbps,
+    });
+    plot(&mut html, record, "Bitrate sent per leg (kbit/s; dashed: to the relay)", legs);
+    edge_plot(&mut html, record, "Bitrate received per edge (kbit/s)", |edge| &edge.kbps);
+    edge_plot(&mut html, record, "Audio gap per second (ms)", |edge| &edge.audio_gap_ms);
+    let title = "Longest wait for a picture beyond the frame interval, per second (ms)";
+    edge_plot(&mut html, record, title, |edge| &edge.video_gap_ms);
     if let Some(parent) = file.parent() {
         std::fs::create_dir_all(parent)?;
     }
@@ -123,21 +132,39 @@ fn topology_plot(html: &mut String, record: &Record) {
     let _ = write!(html, "<span><i style='background:#4cc38a'></i>participants (at most {most:.0})</span></p>");
 }
 
-fn plot(html: &mut String, record: &Record, title: &str, values: impl Fn(&EdgeSeries) -> &Vec<(f64, f64)>) {
+/// What comes from one participant, in points of (second, value).
+#[derive(Clone, Copy)]
+struct Line<'a> {
+    sender: usize,
+    dashed: bool,
+    points: &'a [(f64, f64)],
+}
+
+fn edge_plot(html: &mut String, record: &Record, title: &str, values: impl Fn(&EdgeSeries) -> &Vec<(f64, f64)>) {
+    let lines =
+        record.edges.iter().map(|((publisher, _), edge)| Line { sender: *publisher, dashed: false, points: values(edge) });
+    plot(html, record, title, lines);
+}
+
+fn plot<'a>(html: &mut String, record: &Record, title: &str, lines: impl Iterator<Item = Line<'a>> + Clone) {
     let _ = write!(html, "<h2>{title}</h2>");
     open_plot(html);
-    let most = record.edges.values().flat_map(|edge| values(edge).iter().map(|(_, value)| *value)).fold(1.0, f64::max);
+    let most = lines.clone().flat_map(|line| line.points.iter().map(|(_, value)| *value)).fold(1.0, f64::max);
     for part in 0..=2 {
         let value = most * f64::from(part) / 2.0;
         let _ = write!(html, "<text x=4 y={:.1}>{value:.0}</text>", y(value, most) + 4.0);
     }
-    for ((publisher, _), edge) in &record.edges {
-        let colour = COLOURS.get(publisher % COLOURS.len()).unwrap_or(&"#fff");
-        let mut line = String::new();
-        for (at, value) in values(edge) {
-            let _ = write!(line, "{:.1},{:.1} ", x(record, *at), y(*value, most));
+    for Line { sender, dashed, points } in lines {
+        let colour = COLOURS.get(sender % COLOURS.len()).unwrap_or(&"#fff");
+        let mut drawn = String::new();
+        for (at, value) in points {
+            let _ = write!(drawn, "{:.1},{:.1} ", x(record, *at), y(*value, most));
         }
-        let _ = write!(html, "<polyline points='{line}' fill=none stroke='{colour}' stroke-width=1.2 stroke-opacity=.8 />");
+        let dashes = if dashed { " stroke-dasharray=5" } else { "" };
+        let _ = write!(
+            html,
+            "<polyline points='{drawn}' fill=none stroke='{colour}' stroke-width=1.2 stroke-opacity=.8{dashes} />"
+        );
     }
     marks(html, record);
     let _ = write!(html, "</svg><p class=legend>");
