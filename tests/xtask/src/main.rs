@@ -24,7 +24,8 @@ usage: cargo xtask COMMAND
                           handover --real: over real sockets instead of in virtual time
   test [--only STEP]...   every test: lints, house rules, unit, property, end to end, browser, fuzz replay
                           (steps: format test browser python kotlin standard clippy fuzz)
-  bindings [--release] [--accept]   builds the seam and generates what Swift, Kotlin and Python need into target/bindings
+  bindings [--release] [--accept]   builds the seam and generates what Swift, Kotlin and Python need into target/bindings;
+                          --release: the library as it is shipped, whose size is checked
   fuzz [SECONDS] [NAME]   runs the fuzz targets, each for SECONDS (default 60)
   doctor [--check]        says what this machine lacks and installs it where it can (--check: only says)
 ";

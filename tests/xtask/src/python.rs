@@ -41,11 +41,11 @@ pub fn bench(arguments: &[String]) -> Result<(), String> {
 fn wheel(profile: Profile) -> Result<PathBuf, String> {
     let python = environment(&target().join("python/build"), false)?;
     pip(&python, &[MATURIN])?;
-    let out = target().join("bindings/wheels").join(profile.folder());
+    let out = target().join("bindings/wheels").join(profile.name());
     let _absent_at_first = fs::remove_dir_all(&out);
     let mut maturin = Command::new(&python);
     maturin.args(["-m", "maturin", "build", "--quiet", "--interpreter", "python3", "--out"]).arg(&out);
-    maturin.args(["--profile", if profile == Profile::Dev { "dev" } else { "release" }]);
+    maturin.args(["--profile", profile.name()]);
     maturin.current_dir(top().join("bindings/python"));
     execute(&mut maturin)?;
     let mut made = fs::read_dir(&out).map_err(|error| error.to_string())?.filter_map(|entry| Some(entry.ok()?.path()));
