@@ -7,6 +7,7 @@
 //! * Media never goes through a serializer byte by byte: pictures come in as borrowed bytes or by address (one copy into a pooled
 //!   picture), and go out as handles that give the address of what was decoded; what else is longer than a kilobyte is a
 //!   [`Blob`].
+//! * A JVM may take pictures by native methods of its own, over the same objects (`jni`).
 //! * Everything that waits for the host is bounded, the newest wins, and what was dropped is counted.
 //! * The host is called on threads that do nothing else ([`host`]): a host that stalls holds up nobody's media.
 //! * A panic becomes an error and never ends the host.
@@ -19,6 +20,7 @@ mod encoded;
 mod error;
 mod event;
 mod host;
+mod jni;
 mod log;
 mod measure;
 mod options;

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use segue::{FramePool, FrameStream, I420, MediaTime, Plane};
+use segue::{FramePool, FrameStream, I420, MediaTime, MemoryHold, Plane};
 
 use crate::blob::Blob;
 use crate::error::CallError;
@@ -127,14 +127,7 @@ impl VideoSource {
 
     /// Adds a picture that was received: it is shared, not copied.
     pub fn push_frame(&self, frame: Arc<VideoFrame>, timestamp_us: i64) -> Result<bool, CallError> {
-        let picture = &frame.frame.picture;
-        if (picture.width(), picture.height()) != (self.options.width, self.options.height) {
-            return Err(self.other_size(picture.width(), picture.height()));
-        }
-        if !self.source.is_published() {
-            return Ok(false);
-        }
-        self.send(picture.clone(), timestamp_us)
+        self.push_shared(&frame, timestamp_us)
     }
 
     /// Pictures that went nowhere because the encoder had no time.
@@ -149,6 +142,23 @@ impl VideoSource {
 }
 
 impl VideoSource {
+    /// Width and height of what is pushed.
+    pub(crate) fn size(&self) -> (u32, u32) {
+        (self.options.width, self.options.height)
+    }
+
+    /// As [`Self::push_frame`].
+    pub(crate) fn push_shared(&self, frame: &VideoFrame, timestamp_us: i64) -> Result<bool, CallError> {
+        let picture = &frame.frame.picture;
+        if (picture.width(), picture.height()) != (self.options.width, self.options.height) {
+            return Err(self.other_size(picture.width(), picture.height()));
+        }
+        if !self.source.is_published() {
+            return Ok(false);
+        }
+        self.send(picture.clone(), timestamp_us)
+    }
+
     /// Fills a picture of the pool and sends it.
     fn push_picture(
         &self,
@@ -253,16 +263,7 @@ impl VideoFrame {
     /// Everything above in one call: writes eight 64-bit words to `address`, of which 64 bytes have to be writable: width, height,
     /// `data_ptr`, `data_len`, `stride_y`, `stride_uv`, `timestamp_us`, and 0.
     pub fn write_layout(&self, address: u64) -> Result<(), CallError> {
-        let words: [u64; LAYOUT_WORDS] = [
-            u64::from(self.width()),
-            u64::from(self.height()),
-            self.data_ptr(),
-            self.data_len(),
-            u64::from(self.stride_y()),
-            u64::from(self.stride_uv()),
-            self.timestamp_us() as u64,
-            0,
-        ];
+        let words = self.layout();
         if address == 0 {
             return Err(CallError::argument("buffer", "no address to write the layout to"));
         }
@@ -306,6 +307,25 @@ impl VideoFrame {
     #[must_use]
     pub fn new(frame: segue::VideoFrame) -> Arc<Self> {
         Arc::new(Self { frame })
+    }
+
+    /// What [`Self::write_layout`] writes.
+    pub(crate) fn layout(&self) -> [u64; LAYOUT_WORDS] {
+        [
+            u64::from(self.width()),
+            u64::from(self.height()),
+            self.data_ptr(),
+            self.data_len(),
+            u64::from(self.stride_y()),
+            u64::from(self.stride_uv()),
+            self.timestamp_us() as u64,
+            0,
+        ]
+    }
+
+    /// Keeps the memory from being freed beyond the life of the picture.
+    pub(crate) fn hold_memory(&self) -> MemoryHold {
+        self.frame.picture.hold_memory()
     }
 
     fn packed_len(&self) -> usize {

@@ -58,8 +58,8 @@ pub use stream::FrameStream;
 pub use segue_codec::frame::FrameError;
 pub use segue_codec::mix::mix;
 pub use segue_codec::{
-    AudioDecoder, AudioFrame, Channels, DecodeError, EncodedVideo, FramePool, I420, Plane, VideoDecoder, VideoEncoder,
-    VideoFrame,
+    AudioDecoder, AudioFrame, Channels, DecodeError, EncodedVideo, FramePool, I420, MemoryHold, Plane, VideoDecoder,
+    VideoEncoder, VideoFrame,
 };
 pub use segue_media::frame::{EncodedFrame, ReceivedFrame};
 pub use segue_media::packet::AudioLevel;

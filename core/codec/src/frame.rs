@@ -1,7 +1,8 @@
 //! Pictures: planar YUV 4:2:0 (I420) in pooled buffers.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use segue_model::MediaTime;
 
@@ -57,8 +58,21 @@ pub enum FrameError {
 pub struct I420 {
     width: u32,
     height: u32,
-    buffer: Vec<u8>,
+    buffer: Buffer,
     pool: Option<Arc<Pool>>,
+}
+
+/// Keeps the memory of a picture from being freed, for foreign code that may still look at an address it was given. What is written there is
+/// another matter: once the picture is dropped its pool fills the memory anew.
+#[derive(Clone, Debug)]
+pub struct MemoryHold(Arc<Mutex<Vec<u8>>>);
+
+/// Bytes of a picture, freed when nobody holds them any more.
+#[derive(Debug)]
+struct Buffer {
+    bytes: Vec<u8>,
+    /// Where the bytes go at their end, if anybody asked to hold them.
+    held: OnceLock<MemoryHold>,
 }
 
 /// A captured or decoded picture with its time. Cloning shares the picture.
@@ -85,7 +99,7 @@ struct Pool {
 #[derive(Debug, Default)]
 struct PoolState {
     in_use: usize,
-    free: Vec<Vec<u8>>,
+    free: Vec<Buffer>,
 }
 
 impl FramePool {
@@ -152,6 +166,12 @@ impl I420 {
     pub fn new(width: u32, height: u32) -> Result<Self, FrameError> {
         check_size(width, height)?;
         Ok(Self { width, height, buffer: black_buffer(width, height), pool: None })
+    }
+
+    /// Keeps the memory from being freed beyond the life of the picture.
+    #[must_use]
+    pub fn hold_memory(&self) -> MemoryHold {
+        self.buffer.held.get_or_init(|| MemoryHold(Arc::default())).clone()
     }
 
     /// Width in pixels.
@@ -286,14 +306,42 @@ impl I420 {
 impl Clone for I420 {
     /// A copy that belongs to no pool.
     fn clone(&self) -> Self {
-        Self { width: self.width, height: self.height, buffer: self.buffer.clone(), pool: None }
+        Self { width: self.width, height: self.height, buffer: Buffer::new(self.buffer.bytes.clone()), pool: None }
+    }
+}
+
+impl Buffer {
+    const fn new(bytes: Vec<u8>) -> Self {
+        Self { bytes, held: OnceLock::new() }
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if let Some(held) = self.held.take() {
+            *held.0.lock().unwrap_or_else(PoisonError::into_inner) = std::mem::take(&mut self.bytes);
+        }
     }
 }
 
 impl Drop for I420 {
     fn drop(&mut self) {
         if let Some(pool) = self.pool.take() {
-            let buffer = std::mem::take(&mut self.buffer);
+            let buffer = std::mem::replace(&mut self.buffer, Buffer::new(Vec::new()));
             let mut state = pool.lock();
             state.in_use = state.in_use.saturating_sub(1);
             if state.in_use + state.free.len() < pool.limit {
@@ -334,8 +382,8 @@ fn buffer_length(width: u32, height: u32) -> usize {
     Plane::ALL.iter().map(|&plane| stride(width, plane) * plane_size(width, height, plane).1).sum()
 }
 
-fn black_buffer(width: u32, height: u32) -> Vec<u8> {
-    let mut buffer = vec![NEUTRAL_CHROMA; buffer_length(width, height)];
+fn black_buffer(width: u32, height: u32) -> Buffer {
+    let mut buffer = Buffer::new(vec![NEUTRAL_CHROMA; buffer_length(width, height)]);
     let luma = stride(width, Plane::Y) * height as usize;
     buffer[..luma].fill(BLACK_LUMA);
     buffer
@@ -374,6 +422,18 @@ mod tests {
         assert_eq!(pool.in_use(), 0);
         let other_size = pool.take(32, 32).unwrap();
         assert!(other_size.plane(Plane::Y).iter().all(|&sample| sample == BLACK_LUMA));
+    }
+
+    #[test]
+    fn memory_that_is_held_is_used_again_but_not_freed() {
+        let pool = FramePool::new(1);
+        let first = pool.take(64, 32).unwrap();
+        let (hold, address) = (first.hold_memory(), first.plane(Plane::Y).as_ptr());
+        drop(first);
+        let second = pool.take(64, 32).unwrap();
+        assert_eq!((second.plane(Plane::Y).as_ptr(), hold.0.lock().unwrap().len()), (address, 0), "the pool has it");
+        drop((second, pool));
+        assert_eq!(hold.0.lock().unwrap().as_ptr(), address, "the hold has it");
     }
 
     #[test]

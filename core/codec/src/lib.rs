@@ -21,7 +21,7 @@ pub mod traits;
 #[cfg(not(feature = "codecs"))]
 pub use absent::{h264, opus};
 pub use audio::{AudioFrame, AudioLevel, Channels, LevelMeter};
-pub use frame::{FramePool, I420, Plane, VideoFrame};
+pub use frame::{FramePool, I420, MemoryHold, Plane, VideoFrame};
 pub use traits::{
     AudioDecoder, AudioEncoder, DecodeError, EncodeError, EncodedAudio, EncodedVideo, VideoDecoder, VideoEncoder,
 };

@@ -20,7 +20,7 @@ internal object Native {
 
     private fun check(): NativeLibraryException? =
         try {
-            mismatch(sdkVersion(), SDK_VERSION)
+            mismatch(sdkVersion(), SDK_VERSION).also { if (it == null) Media.open() }
         } catch (missing: UnsatisfiedLinkError) {
             // JNA throws the same for a library that lacks a function and for none at all.
             if (missing.message.orEmpty().contains("looking up function")) stale(missing)

@@ -136,15 +136,22 @@ public class RemoteVideoTrack internal constructor(native: NativeTrack, particip
         val queue = queue(maxQueue)
         return Frames { ready, total ->
             val stream = native.videoFrames(queue, ready)
+            val handle = stream.uniffiCloneHandle()
+            val layout = LongArray(Media.LAYOUT)
             val drops = Drops(total, stream::dropped)
             object : Frames.Source<VideoFrame> {
-                override fun tryNext() = stream.tryNext()?.let { VideoFrame(it) }.also { drops.note() }
+                override fun tryNext(): VideoFrame? {
+                    val frame = Media.nextFrame(handle, layout)
+                    drops.note()
+                    return if (frame == 0L) null else VideoFrame(frame, layout)
+                }
 
                 override fun hasEnded() = stream.hasEnded()
 
                 override fun close() {
                     stream.stop()
                     stream.destroy()
+                    Media.freeStream(handle)
                 }
             }
         }

@@ -1,15 +1,9 @@
 package dev.segue
 
-import com.sun.jna.Pointer
-import com.sun.jna.internal.Cleaner
-import dev.segue.internal.PixelFormat
-import dev.segue.internal.VideoFrame as NativeFrame
 import dev.segue.internal.VideoOptions
 import dev.segue.internal.VideoSource as NativeSource
 import java.lang.ref.Reference
 import java.nio.ByteBuffer
-import java.nio.ByteOrder
-import java.util.concurrent.atomic.AtomicLong
 
 /** The seam's "captured just now". */
 private const val NOW = -1L
@@ -17,167 +11,154 @@ private const val NOW = -1L
 /** What a time left out is. */
 private fun Long?.orNow() = this ?: NOW
 
-/** One plane of a picture: [height] rows of [width] bytes, [stride] bytes apart, from index 0 of [buffer] on. */
+/**
+ * One plane of a picture: [height] rows of [width] bytes, [stride] bytes apart. Of a [VideoFrame] it is a view without a copy, read-only, and ends
+ * with the frame: afterwards it throws.
+ */
 public class Plane
-public constructor(public val buffer: ByteBuffer, public val width: Int, public val height: Int, public val stride: Int = width) {
+private constructor(
+    private val bytes: ByteBuffer,
+    public val width: Int,
+    public val height: Int,
+    public val stride: Int,
+    private val frame: VideoFrame?,
+    private val offset: Int,
+) {
+    /** A plane of the application's own, from index 0 of [buffer] on. */
+    public constructor(buffer: ByteBuffer, width: Int, height: Int, stride: Int = width) : this(buffer, width, height, stride, null, 0)
+
+    /**
+     * The bytes, from index 0 on. Of a [VideoFrame] they stay as they are for as long as anybody holds the buffer, even after the frame is closed: its
+     * memory then goes back only when the buffer is collected. Where many pictures of a track are looked at, [VideoFrame.lend] costs less.
+     */
+    public val buffer: ByteBuffer by lazy { frame?.keep()?.part(offset, bytes.capacity())?.asReadOnlyBuffer() ?: bytes }
+
     /** The sample of this place, 0 to 255. */
-    public operator fun get(x: Int, y: Int): Int = buffer.get(y * stride + x).toInt() and 0xff
+    public operator fun get(x: Int, y: Int): Int = memory().get(y * stride + x).toInt() and 0xff
+
+    /** Copies row [y] to [target], from index [at] on. */
+    public fun copyRow(y: Int, target: ByteArray, at: Int = 0) {
+        memory().part(y * stride, width).get(target, at, width)
+    }
+
+    /** The bytes where they lie; to be looked at and not to be kept. */
+    internal fun memory(): ByteBuffer {
+        frame?.requireOpen()
+        return bytes
+    }
+
+    internal companion object {
+        fun of(frame: VideoFrame, memory: ByteBuffer, offset: Int, width: Int, height: Int, stride: Int) =
+            Plane(memory.part(offset, stride * height).asReadOnlyBuffer(), width, height, stride, frame, offset)
+    }
 }
 
 /**
- * A decoded picture: close it soon, it occupies a buffer of its decoder. [y], [u] and [v] are views of its memory, without a copy. They stay
- * valid for as long as anybody holds them, even after [close]; but then the buffer goes back only when they are collected. Who reads every
- * picture of a track does better with [copyTo] and one buffer of its own.
+ * A decoded picture: close it soon, it occupies a buffer of its decoder. [y], [u] and [v] are views of its memory, without a copy, until it is
+ * closed.
  */
-public class VideoFrame internal constructor(frame: NativeFrame) : AutoCloseable {
-    private val layout = Layout.of(frame)
-    private var native: NativeFrame? = frame
-    private var planes: List<Plane>? = null
-    private var pinned = false
+public class VideoFrame internal constructor(private val handle: Long, layout: LongArray) : AutoCloseable {
+    /** In pixels. */
+    public val width: Int = layout[0].toInt()
 
     /** In pixels. */
-    public val width: Int
-        get() = layout.width
-
-    /** In pixels. */
-    public val height: Int
-        get() = layout.height
+    public val height: Int = layout[1].toInt()
 
     /** Capture time in microseconds, from a zero of the publisher's own. */
-    public val timestampUs: Long
-        get() = layout.timestampUs
+    public val timestampUs: Long = layout[6]
 
-    /** Brightness, read-only. */
+    private val address = layout[2]
+    private val length = layout[3].toInt()
+    private val strideY = layout[4].toInt()
+    private val strideUv = layout[5].toInt()
+    private val release = handle.let { Media.atEnd(this) { Media.freeFrame(it) } }
+    @Volatile private var open = true
+    private var memory: ByteBuffer? = null
+    private var kept: ByteBuffer? = null
+
+    /** Brightness. */
     public val y: Plane
-        get() = planes()[0]
+        get() = Plane.of(this, memory(), 0, width, height, strideY)
 
-    /** Blue difference, half as wide and high, read-only. */
+    /** Blue difference, half as wide and high. */
     public val u: Plane
-        get() = planes()[1]
+        get() = Plane.of(this, memory(), strideY * height, width / 2, height / 2, strideUv)
 
-    /** Red difference, half as wide and high, read-only. */
+    /** Red difference, half as wide and high. */
     public val v: Plane
-        get() = planes()[2]
+        get() = Plane.of(this, memory(), strideY * height + strideUv * (height / 2), width / 2, height / 2, strideUv)
 
     /** Bytes of the picture as I420 without gaps. */
     public val size: Int
         get() = width * height * 3 / 2
 
+    /**
+     * Lends the three planes to [work] as buffers of the memory they lie in, for what takes buffers (textures, encoders, files): without a copy, and
+     * without anything that waits for the collector. They are good while [work] runs and the frame is open. A buffer that is looked at later does no
+     * harm on a JVM, but shows other pictures; on Android it must not be.
+     */
+    public fun <T> lend(work: (y: Plane, u: Plane, v: Plane) -> T): T {
+        val planes = listOf(y, u, v).map { Plane(it.memory(), it.width, it.height, it.stride) }
+        try {
+            return work(planes[0], planes[1], planes[2])
+        } finally {
+            Reference.reachabilityFence(this)
+        }
+    }
+
     /** Copies the picture as I420 without gaps into [target], which is [size] bytes further afterwards. */
-    @Synchronized
     public fun copyTo(target: ByteBuffer) {
-        val frame = held()
         if (target.isReadOnly || target.remaining() < size) {
+            requireOpen()
             val detail = "${target.remaining()} bytes for a picture that takes $size: give it more, and a buffer that can be written"
             throw InvalidArgumentException(detail, "size")
         }
         if (!target.isDirect) {
-            target.put(Native.call { frame.toBytes() })
+            copyRows(target)
             return
         }
-        Native.call { frame.copyTo((target.address() + target.position()).toULong(), target.remaining().toULong()) }
+        lendHandle { Media.copyTo(it, target, target.position()) }
         target.position(target.position() + size)
     }
 
     /** The picture as I420 without gaps, copied. */
-    @Synchronized public fun toI420(): ByteArray = Native.call { held().toBytes() }
+    public fun toI420(): ByteArray = ByteArray(size).also { copyTo(ByteBuffer.wrap(it)) }
 
-    /** Gives the buffer back; as far as views hold it, when they go. The frame is of no use after that. Closing twice does no harm. */
+    /** Gives the memory back; what [Plane.buffer] was taken of, when that is collected. The frame is of no use after that. Closing twice does no harm. */
     @Synchronized
     override fun close() {
-        if (!pinned) native?.destroy()
-        native = null
-        planes = null
+        open = false
+        release.clean()
     }
 
     override fun toString(): String = "VideoFrame(${width}x$height, $timestampUs us)"
 
-    @Synchronized internal fun <T> lend(work: (NativeFrame) -> T): T = work(held())
-
-    private fun held(): NativeFrame =
-        native ?: throw InvalidStateException("this frame was closed: look at a frame before you close it", "released")
-
+    /** Keeps the frame from being closed while [work] runs with its handle. */
     @Synchronized
-    private fun planes(): List<Plane> {
-        val frame = held()
-        planes?.let { return it }
-        val length = layout.length.toInt()
-        val memory = Views.pin(frame, layout.address, length)
-        pinned = memory != null
-        return layout.planes(memory ?: Views.copy(layout.address, length)).also { planes = it }
-    }
-}
-
-/** What the seam tells of a frame in one call. */
-private class Layout(
-    val width: Int,
-    val height: Int,
-    val address: Long,
-    val length: Long,
-    val strideY: Int,
-    val strideUv: Int,
-    val timestampUs: Long,
-) {
-    fun planes(memory: ByteBuffer): List<Plane> {
-        val luma = strideY * height
-        val chroma = strideUv * (height / 2)
-        val part = { from: Int, length: Int -> memory.part(from, length).asReadOnlyBuffer() }
-        return listOf(
-            Plane(part(0, luma), width, height, strideY),
-            Plane(part(luma, chroma), width / 2, height / 2, strideUv),
-            Plane(part(luma + chroma, chroma), width / 2, height / 2, strideUv),
-        )
-    }
-
-    companion object {
-        /** Eight words of 64 bits. */
-        private const val BYTES = 64
-        private val SCRATCH = ThreadLocal.withInitial { ByteBuffer.allocateDirect(BYTES).order(ByteOrder.nativeOrder()) }
-
-        fun of(frame: NativeFrame): Layout {
-            val words = SCRATCH.get()
-            Native.call { frame.writeLayout(words.address().toULong()) }
-            val word = { at: Int -> words.getLong(at * Long.SIZE_BYTES) }
-            return Layout(word(0).toInt(), word(1).toInt(), word(2), word(3), word(4).toInt(), word(5).toInt(), word(6))
+    internal fun <T> lendHandle(work: (Long) -> T): T {
+        requireOpen()
+        try {
+            return work(handle)
+        } finally {
+            Reference.reachabilityFence(this)
         }
     }
-}
 
-/** Views of native memory, which they keep. */
-internal object Views {
-    /**
-     * Most native memory that views may keep, in bytes: the collector knows nothing of its size and takes its time. Beyond it views are of
-     * copies, which the collector does count. About 45 pictures of 720p.
-     */
-    private const val LIMIT = 64L shl 20
-
-    private val kept = AtomicLong()
-
-    /** Whether a slice keeps the buffer it is of. On Android it keeps the memory only of buffers that Java allocated: views are of copies there. */
-    private val slicesKeep = System.getProperty("java.vm.name") != "Dalvik"
-
-    /** A view that keeps the frame until it, and everything sliced from it, is collected; null where views keep too much already, or could not keep it. */
-    fun pin(frame: NativeFrame, address: Long, length: Int): ByteBuffer? {
-        if (!slicesKeep) return null
-        if (kept.addAndGet(length.toLong()) > LIMIT) {
-            kept.addAndGet(-length.toLong())
-            return null
-        }
-        val memory = Pointer(address).getByteBuffer(0, length.toLong())
-        Cleaner.getCleaner().register(memory, Release(frame, length.toLong()))
-        return memory
+    internal fun requireOpen() {
+        if (!open) throw InvalidStateException("this frame was closed: look at a frame before you close it", "released")
     }
 
-    fun copy(address: Long, length: Int): ByteBuffer {
-        val copy = ByteBuffer.allocateDirect(length)
-        copy.put(Pointer(address).getByteBuffer(0, length.toLong())).clear()
-        return copy
+    /** The picture in a buffer that keeps it. */
+    @Synchronized internal fun keep(): ByteBuffer = kept ?: lendHandle { Views.kept(it, length) }.also { kept = it }
+
+    @Synchronized private fun memory(): ByteBuffer {
+        requireOpen()
+        return memory ?: Views.shared(handle, address, length).also { memory = it }
     }
 
-    private class Release(private val frame: NativeFrame, private val length: Long) : Runnable {
-        override fun run() {
-            frame.destroy()
-            kept.addAndGet(-length)
+    @Synchronized private fun copyRows(target: ByteBuffer) {
+        for (plane in listOf(y, u, v)) {
+            for (row in 0 until plane.height) target.put(plane.memory().part(row * plane.stride, plane.width))
         }
     }
 }
@@ -232,6 +213,7 @@ public class VideoSource(
     content: VideoContent = VideoContent.CAMERA,
 ) : LocalSource {
     internal val native: NativeSource
+    private val handle: Long
 
     init {
         if (encodings !in 1..3) throw InvalidArgumentException("$encodings encodings: make 1 to 3", "size")
@@ -241,6 +223,9 @@ public class VideoSource(
         val options =
             VideoOptions(width.toUInt(), height.toUInt(), fps, encodings.toUByte(), maxKbps.toUInt(), content.named())
         native = Native.call { NativeSource(options) }
+        val handle = native.uniffiCloneHandle()
+        this.handle = handle
+        Media.atEnd(this) { Media.freeSource(handle) }
     }
 
     /**
@@ -248,7 +233,7 @@ public class VideoSource(
      * where it goes nowhere: the source is not published, or the encoder is behind.
      */
     public fun push(frame: VideoFrame, timestampUs: Long? = null): Boolean =
-        frame.lend { Native.call { native.pushFrame(it, timestampUs.orNow()) } }
+        frame.lendHandle { picture -> lendHandle { Media.pushFrame(it, picture, timestampUs.orNow()) } }
 
     /** The same of the application's own picture: copied once. */
     public fun push(picture: VideoBuffer, timestampUs: Long? = null): Boolean = push(picture.data.duplicate().clear(), timestampUs)
@@ -278,13 +263,8 @@ public class VideoSource(
         if (u.stride != v.stride) {
             throw InvalidArgumentException("rows of u and v have different distances: pass copies of the planes", "stride")
         }
-        val (luma, blue, red) = listOf(y, u, v).map { it.buffer.address().toULong() }
-        try {
-            return Native.call {
-                native.pushPlanes(PixelFormat.I420, luma, blue, red, y.stride.toUInt(), u.stride.toUInt(), timestampUs.orNow())
-            }
-        } finally {
-            listOf(y, u, v).forEach { Reference.reachabilityFence(it.buffer) }
+        return lendHandle {
+            Media.pushPlanes(it, y.memory(), u.memory(), v.memory(), y.stride, u.stride, timestampUs.orNow())
         }
     }
 
@@ -296,16 +276,26 @@ public class VideoSource(
     public val isPublished: Boolean
         get() = Native.call { native.isPublished() }
 
+    /** Runs [work] with the handle of this source, which lives at least until then. */
+    private fun <T> lendHandle(work: (Long) -> T): T {
+        try {
+            return work(handle)
+        } finally {
+            Reference.reachabilityFence(this)
+        }
+    }
+
     private fun check(plane: Plane, width: Int, height: Int) {
-        if (!plane.buffer.isDirect) {
+        val buffer = plane.memory()
+        if (!buffer.isDirect) {
             throw InvalidArgumentException("the buffer is not direct: make it by ByteBuffer.allocateDirect", "buffer")
         }
         if (plane.width != width || plane.height != height) {
             throw InvalidArgumentException("a plane of ${plane.width} x ${plane.height} for one of $width x $height", "size")
         }
         val needed = plane.stride.toLong() * (height - 1) + width
-        if (plane.stride < width || plane.buffer.capacity() < needed) {
-            val detail = "rows ${plane.stride} bytes apart in ${plane.buffer.capacity()} bytes: this plane takes $width bytes a row, $needed in all"
+        if (plane.stride < width || buffer.capacity() < needed) {
+            val detail = "rows ${plane.stride} bytes apart in ${buffer.capacity()} bytes: this plane takes $width bytes a row, $needed in all"
             throw InvalidArgumentException(detail, "stride")
         }
     }

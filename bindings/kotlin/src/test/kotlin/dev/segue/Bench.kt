@@ -1,10 +1,12 @@
 package dev.segue
 
+import com.sun.jna.Pointer
 import dev.segue.internal.measureAudio
 import dev.segue.internal.measureFrame
 import dev.segue.internal.measureSound
 import dev.segue.internal.measureVideo
 import java.nio.ByteBuffer
+import java.nio.ByteOrder
 import java.nio.file.Files
 import java.nio.file.Path
 import org.junit.jupiter.api.Test
@@ -28,7 +30,10 @@ class Bench {
         val received = frame()
         line("720p in, direct buffer", 80.0) { source.push(buffer) }
         line("720p in, a frame that was received", 80.0) { source.push(received) }
-        line("720p out, handle and view", 40.0) { frame().use { it.y } }
+        line("720p out, UniFFI handle and view", 40.0) { uniffiView() }
+        line("720p out, handle and view", 5.0) { frame().use { it.y[0, 0] } }
+        line("720p out, handle and three buffers", 5.0) { frame().use { it.lend { y, u, v -> y.buffer.get(0) + u.buffer.get(0) + v.buffer.get(0) } } }
+        line("720p out, handle and a buffer to keep", 80.0) { frame().use { it.y.buffer.get(0) } }
         line("720p out, handle and copy", 80.0) { frame().use { it.copyTo(target.clear()) } }
         val sound = AudioSource().also { measureAudio(it.native) }
         val samples = ShortArray(SAMPLE_RATE / 50)
@@ -37,7 +42,19 @@ class Bench {
         memory(System.getenv("SEGUE_FRAMES")?.toInt() ?: DEFAULT_FRAMES)
     }
 
-    private fun frame() = VideoFrame(measureFrame(WIDTH.toUInt(), HEIGHT.toUInt()))
+    private val layout = LongArray(Media.LAYOUT)
+
+    /** As a stream gives one. */
+    private fun frame() = VideoFrame(Media.sampleFrame(WIDTH, HEIGHT, layout), layout)
+
+    private val words = ByteBuffer.allocateDirect(Media.LAYOUT * Long.SIZE_BYTES).order(ByteOrder.nativeOrder())
+
+    /** The same without the media module, by what UniFFI generates and JNA alone: nothing watches over how this view is used. */
+    private fun uniffiView() =
+        measureFrame(WIDTH.toUInt(), HEIGHT.toUInt()).use {
+            it.writeLayout(words.address().toULong())
+            Pointer(words.getLong(2 * Long.SIZE_BYTES)).getByteBuffer(0, words.getLong(3 * Long.SIZE_BYTES)).get(0)
+        }
 
     private fun line(path: String, limit: Double, call: () -> Unit) {
         val medians = List(RUNS) {
@@ -53,7 +70,7 @@ class Bench {
         val picture = VideoBuffer(WIDTH, HEIGHT)
         var first = 0.0
         repeat(frames) { number ->
-            frame().use { it.y }
+            frame().use { it.y[0, 0] }
             if (number % 16 == 0) source.push(picture)
             if (number == frames / 10) first = residentMegabytes()
         }

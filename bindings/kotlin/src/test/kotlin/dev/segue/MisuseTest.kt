@@ -1,8 +1,10 @@
 package dev.segue
 
 import java.nio.ByteBuffer
+import java.nio.ReadOnlyBufferException
 import java.nio.file.Files
 import java.nio.file.Path
+import java.util.concurrent.ConcurrentHashMap
 import java.util.concurrent.atomic.AtomicInteger
 import kotlin.test.assertEquals
 import kotlin.test.assertFailsWith
@@ -151,14 +153,31 @@ class MisuseTest {
         val view = frame.y
         val seen = ByteArray(view.buffer.capacity()).also { view.buffer.duplicate().get(it) }
         fails<InvalidArgumentException>("buffer that can be written") { frame.copyTo(ByteBuffer.allocateDirect(frame.size - 1)) }
+        val (looked, row) = view[3, 5] to ByteArray(frame.width).also { view.copyRow(5, it) }
+        assertEquals(looked, row[3].toInt() and 0xff)
+        assertFailsWith<IndexOutOfBoundsException> { view[0, frame.height] }
+        assertFailsWith<ReadOnlyBufferException> { view.buffer.put(0, 1) }
+        val lent = frame.lend { y, u, v ->
+            assertFailsWith<ReadOnlyBufferException> { y.buffer.put(0, 1) }
+            assertEquals(listOf(frame.width / 2, frame.height / 2), listOf(u.width, v.height))
+            y.buffer.also { assertEquals(looked, y[3, 5]) }
+        }
         frame.close()
         frame.close()
         fails<InvalidStateException>("closed") { frame.y }
+        fails<InvalidStateException>("closed") { view[3, 5] }
+        fails<InvalidStateException>("closed") { view.copyRow(5, row) }
+        fails<InvalidStateException>("closed") { frame.lend { y, _, _ -> y } }
+        fails<InvalidStateException>("closed") { frame.copyTo(ByteBuffer.allocateDirect(frame.size)) }
         fails<InvalidStateException>("closed") { frame.toI420() }
         fails<InvalidStateException>("closed") { VideoSource(frame.width, frame.height).push(frame) }
         // The view keeps the memory: it is neither freed nor written over.
         track.frames().take(5).toList().forEach { it.close() }
         assertEquals(ByteBuffer.wrap(seen), view.buffer.duplicate().clear())
+        val early = track.frames().first().use { it.y }
+        fails<InvalidStateException>("closed") { early.buffer }
+        // What was lent may show another picture by now, but it is there.
+        repeat(lent.capacity()) { lent.get(it) }
     }
 
     @Test
