@@ -83,8 +83,8 @@ public class LocalParticipant internal constructor(private val room: Room, info:
     public val name: String = info.name
 
     /**
-     * Publishes a [VideoSource] or an [AudioSource]. [source]: what it shows or sounds, left out: camera or microphone, by kind. It is sent
-     * until it is unpublished or the room left.
+     * Publishes a [VideoSource], an [AudioSource], or what the application encodes itself ([EncodedSource]). [source]: what it shows or sounds,
+     * left out: camera or microphone, by kind. It is sent until it is unpublished or the room left.
      */
     public suspend fun publish(
         track: LocalSource,
@@ -97,6 +97,7 @@ public class LocalParticipant internal constructor(private val room: Room, info:
             when (track) {
                 is VideoSource -> it.publishVideo(track.native, options, null)
                 is AudioSource -> it.publishAudio(track.native, options, null)
+                is EncodedSource -> it.publishEncoded(track.native, options, null)
             }
         }
         return LocalTrackPublication(room, publication, track)

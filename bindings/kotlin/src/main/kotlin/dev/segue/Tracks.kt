@@ -100,6 +100,28 @@ public sealed class RemoteTrack(internal val native: NativeTrack, public val par
     /** Whether the track is to be sent here at all. */
     public fun setSubscribed(subscribed: Boolean): Unit = Native.call { native.setSubscribed(subscribed) }
 
+    /**
+     * Encoded frames from the moment they are collected, beginning at a keyframe, for decoders of the application's own; at most [maxQueue] wait. After
+     * one was dropped, a [RemoteVideoTrack] has to be asked for a keyframe.
+     */
+    public fun encodedFrames(maxQueue: Int = 120): Frames<EncodedFrame> {
+        val queue = queue(maxQueue)
+        return Frames { ready, total ->
+            val stream = native.encodedFrames(queue, ready)
+            val drops = Drops(total, stream::dropped)
+            object : Frames.Source<EncodedFrame> {
+                override fun tryNext() = stream.tryNext()?.let { EncodedFrame.of(it) }.also { drops.note() }
+
+                override fun hasEnded() = stream.hasEnded()
+
+                override fun close() {
+                    stream.stop()
+                    stream.destroy()
+                }
+            }
+        }
+    }
+
     /** What it measures. */
     public suspend fun stats(): TrackStats = Native.call { native.stats().toPublic() }
 

@@ -158,7 +158,8 @@ private class Runner(private val room: String, private val everybody: MutableLis
         assertTrue("connect again" in failure.message.orEmpty(), failure.message)
     }
 
-    private suspend fun cycles(who: String, count: Int, atOnce: Int, megabytes: Double) {
+    private suspend fun cycles(who: String, usual: Int, atOnce: Int, megabytes: Double) {
+        val count = System.getenv("SEGUE_CYCLES")?.toInt() ?: usual
         val (url, next) = Stage.place() to AtomicInteger()
         var before = 0.0
         coroutineScope {

@@ -68,6 +68,86 @@ class MisuseTest {
         fails<InvalidArgumentException>("encodings") { VideoSource(64, 64, encodings = 4) }
         fails<InvalidArgumentException>("channels") { AudioSource(3) }
         fails<InvalidArgumentException>("even") { VideoBuffer(3, 3) }
+        fails<InvalidArgumentException>("encodings") { EncodedVideoSource(emptyList()) }
+        fails<InvalidArgumentException>("pixels") { EncodedVideoSource(listOf(VideoEncoding(-1, 16, 100))) }
+    }
+
+    @Test
+    fun `encoded frames of a wrong shape`() {
+        val pictures = EncodedVideoSource(listOf(VideoEncoding(64, 32, 100)))
+        fails<InvalidArgumentException>("count from 0") { pictures.push(byteArrayOf(1), 0, keyframe = true, encoding = 1) }
+        fails<InvalidArgumentException>("an encoding of -1") { pictures.push(byteArrayOf(1), 0, keyframe = true, encoding = -1) }
+        fails<InvalidArgumentException>("a distance of 256") { pictures.push(byteArrayOf(1), 0, keyframe = false, refersBack = 256) }
+        fails<InvalidArgumentException>("0 bytes") { pictures.push(byteArrayOf(), 0, keyframe = true) }
+        fails<InvalidArgumentException>("count from 0") { pictures.push(byteArrayOf(1), -5, keyframe = true) }
+        assertFalse(pictures.push(ByteBuffer.allocateDirect(20_000), 0, keyframe = true), "not published")
+        assertFalse(pictures.push(ByteArray(20_000), 0, keyframe = true), "not published")
+        val sound = EncodedAudioSource()
+        fails<InvalidArgumentException>("a level of 128") { sound.push(byteArrayOf(1), 0, level = 128) }
+        fails<InvalidArgumentException>("bytes") { sound.push(ByteArray(5_000_000), 0) }
+        assertFalse(sound.push(byteArrayOf(1), 0))
+    }
+
+    @Test
+    fun `tokens that no relay takes`() {
+        val token = AccessToken("key", "s".repeat(32), room = "standup")
+        assertEquals(2, token.toJwt().count { it == '.' })
+        fails<InvalidArgumentException>("32") { AccessToken("key", "short", room = "standup").toJwt() }
+        fails<InvalidArgumentException>("room") { AccessToken("key", "s".repeat(32)).toJwt() }
+        fails<InvalidArgumentException>("time to live") { token.copy(ttl = 0.seconds).toJwt() }
+        assertFalse("s".repeat(32) in token.toString())
+    }
+
+    @Test
+    fun `a token that was made here opens the room it names`() = play { room, players ->
+        val places = Stage.ask("places")
+        val key = AccessToken(places["key"].asString, places["secret"].asString, room = room, name = "Bob")
+        val player = Player(Room.connect(Stage.place(), key.copy(identity = "bob").toJwt(), LOOPBACK)).also { players += it }
+        assertEquals(Triple(room, "bob", "Bob"), player.room.localParticipant.let { Triple(player.room.name, it.identity, it.name) })
+    }
+
+    @Test
+    fun `a logger that fails ends nothing, and hears everything on one thread`() = play { room, _ ->
+        val (targets, threads) = ConcurrentHashMap.newKeySet<String>() to ConcurrentHashMap.newKeySet<Thread>()
+        try {
+            enableLogging(LogLevel.DEBUG) {
+                targets += it.target
+                threads += Thread.currentThread()
+                error("no disk")
+            }
+            val joined = Stage.join(room, "bob")
+            joined.stats()
+            joined.use { it.leave() }
+            until("something being logged") { targets.isNotEmpty() }
+        } finally {
+            enableLogging(LogLevel.OFF)
+        }
+        assertTrue(targets.all { it.startsWith("segue") }, "$targets")
+        // Attached when it began, not for each call: it would be another thread of the machine each time.
+        assertEquals(listOf("segue" to true), threads.map { it.name to it.isDaemon })
+    }
+
+    @Test
+    fun `the log goes to the logger of the platform`() = play { room, _ ->
+        val heard = ConcurrentHashMap.newKeySet<String>()
+        val logger = java.util.logging.Logger.getLogger("segue")
+        val handler = object : java.util.logging.Handler() {
+            override fun publish(record: java.util.logging.LogRecord) = Unit.also { heard += record.loggerName }
+            override fun flush() = Unit
+            override fun close() = Unit
+        }
+        try {
+            logger.level = java.util.logging.Level.ALL
+            logger.useParentHandlers = false
+            logger.addHandler(handler)
+            enableLogging(LogLevel.DEBUG)
+            Stage.join(room, "bob").use { it.leave() }
+            until("something being logged") { heard.isNotEmpty() }
+        } finally {
+            enableLogging(LogLevel.OFF)
+            logger.removeHandler(handler)
+        }
+        assertTrue(heard.all { it.startsWith("segue") && ':' !in it }, "$heard")
     }
 
     @Test
@@ -177,7 +257,7 @@ class MisuseTest {
         val early = track.frames().first().use { it.y }
         fails<InvalidStateException>("closed") { early.buffer }
         // What was lent may show another picture by now, but it is there.
-        repeat(lent.capacity()) { lent.get(it) }
+        ByteArray(lent.capacity()).also { lent.duplicate().get(it) }
     }
 
     @Test
