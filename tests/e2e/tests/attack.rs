@@ -56,6 +56,7 @@ fn told_by(attack: Attack) -> Option<(&'static str, &'static str, u64)> {
         Attack::StunStrangers => Some(("segue_stray_checks_total", "shard", BLOWS)),
         Attack::StunForged => Some(("segue_dropped_total", "stun_integrity", BLOWS)),
         Attack::LongSdp => Some(("segue_offers_refused_total", "", REQUESTS)),
+        Attack::SctpBombs => Some(("segue_dropped_total", "sctp_refused", BLOWS / 2)),
         // Well formed, and nothing comes of them, or too slow to be counted yet.
         Attack::RtcpBombs | Attack::UnknownRepairs | Attack::StunMoving | Attack::SlowReaders | Attack::HalfOpen => None,
     }

@@ -5,7 +5,7 @@ use std::process::Command;
 use crate::shell::{cargo, execute, target, top};
 
 /// What a fuzz target reads, in one word each; the files stand in `tests/fuzz/targets`.
-pub const TARGETS: [&str; 6] = ["signalling", "rtp", "rtcp", "sdp", "transport", "layers"];
+pub const TARGETS: [&str; 7] = ["signalling", "rtp", "rtcp", "sdp", "transport", "sctp", "layers"];
 
 /// Inputs per target in CI, new ones, after the corpus.
 const REPLAY_RUNS: u32 = 20_000;

@@ -41,6 +41,8 @@ pub enum DropReason {
     StreamLimit,
     /// SCTP that is malformed or belongs to no association.
     SctpDiscarded,
+    /// SCTP that would make the association hold or count more than it should.
+    SctpRefused,
     /// A data channel message of an unknown kind, or larger than announced.
     DataMalformed,
     /// Outbound: nowhere to send to, since no address is nominated or consent is lost.
@@ -53,7 +55,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of its count.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Unrecognised,
         Self::UnknownAddress,
         Self::StunMalformed,
@@ -73,6 +75,7 @@ impl DropReason {
         Self::RtcpUnauthentic,
         Self::StreamLimit,
         Self::SctpDiscarded,
+        Self::SctpRefused,
         Self::DataMalformed,
         Self::NoDestination,
         Self::TransmitQueueFull,
@@ -102,6 +105,7 @@ impl DropReason {
             Self::RtcpUnauthentic => "rtcp_unauthentic",
             Self::StreamLimit => "stream_limit",
             Self::SctpDiscarded => "sctp_discarded",
+            Self::SctpRefused => "sctp_refused",
             Self::DataMalformed => "data_malformed",
             Self::NoDestination => "no_destination",
             Self::TransmitQueueFull => "transmit_queue_full",

@@ -16,6 +16,7 @@ mod hello;
 mod ice;
 mod identity;
 mod sctp;
+mod sctp_guard;
 mod session;
 mod stun;
 
@@ -25,6 +26,7 @@ pub use drops::{DropCounts, DropReason};
 pub use ice::{CONSENT_TIMEOUT, IceCredentials, MAX_VALID_ADDRESSES};
 pub use identity::{Fingerprint, IdentityError, RelayIdentity};
 pub use sctp::{DataMessage, LOSSY_CHANNEL, MAX_MESSAGE_LEN, SCTP_PORT, SIGNAL_CHANNEL, SendDataError};
+pub use sctp_guard::{MAX_AHEAD, Refusal, SctpGuard};
 pub use session::{
     CONNECT_TIMEOUT, FailReason, Inbound, MAX_QUEUED_TRANSMITS, RemoteChanged, SessionConfig, Transmit, TransportEvent,
     TransportSession, TransportStats,

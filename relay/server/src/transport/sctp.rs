@@ -14,6 +14,7 @@ use thiserror::Error;
 
 use super::contain::contain;
 use super::drops::DropReason;
+use super::sctp_guard::{Refusal, SctpGuard};
 use super::session::FailReason;
 
 /// Stream of the reliable, ordered channel.
@@ -26,13 +27,13 @@ pub const LOSSY_CHANNEL: u16 = 1;
 pub const MAX_MESSAGE_LEN: usize = 64 * 1024;
 
 /// Bytes received but not read, and so the window announced to the peer.
-const RECEIVE_BUFFER: u32 = 256 * 1024;
+pub(super) const RECEIVE_BUFFER: u32 = 256 * 1024;
 
 /// Bytes that may wait to be sent on a channel; what comes then is refused.
 const SEND_BUFFER: usize = 256 * 1024;
 
 /// Streams a peer may begin over the life of a session. Ours has two; pages of others may open a few more.
-const MAX_CHANNELS: usize = 64;
+pub(super) const MAX_CHANNELS: usize = 64;
 
 /// The port of SCTP over DTLS (RFC 8841 section 5).
 pub const SCTP_PORT: u16 = 5000;
@@ -82,6 +83,8 @@ pub(super) struct SctpOutcome {
     pub(super) malformed: u64,
     /// The packet belonged to nothing.
     pub(super) discarded: bool,
+    /// The packet was not for the library.
+    pub(super) refused: Option<Refusal>,
 }
 
 /// The SCTP association of a session. The client begins it.
@@ -91,13 +94,14 @@ pub(super) struct DataChannels {
     /// The answer to the INIT with this tag, to repeat where the INIT is repeated: the library would begin a second association.
     answered: Option<(u32, Vec<Bytes>)>,
     open: bool,
+    guard: SctpGuard,
     /// Streams the peer began.
     begun: usize,
 }
 
 impl DataChannels {
     pub(super) fn new() -> Self {
-        Self { endpoint: new_endpoint(), association: None, answered: None, open: false, begun: 0 }
+        Self { endpoint: new_endpoint(), association: None, answered: None, open: false, guard: SctpGuard::default(), begun: 0 }
     }
 
     /// Whether messages can be sent.
@@ -107,12 +111,15 @@ impl DataChannels {
 
     /// Takes a packet and leaves those to send in `out`.
     pub(super) fn handle(&mut self, now: Instant, packet: BytesMut, out: &mut Vec<Bytes>) -> Result<SctpOutcome, FailReason> {
-        if let Some(tag) = initiate_tag(&packet)
+        let tag = initiate_tag(&packet);
+        if let Some(tag) = tag
             && self.handle_repeated_init(tag, out)
         {
             return Ok(SctpOutcome::default());
         }
-        let tag = initiate_tag(&packet);
+        if let Err(refusal) = self.guard.admit(&packet) {
+            return Ok(SctpOutcome { refused: Some(refusal), ..SctpOutcome::default() });
+        }
         let sent = out.len();
         let outcome = contain(|| self.feed(now, packet.freeze(), out)).map_err(|_| FailReason::Ours)?;
         if let Some(tag) = tag {
@@ -245,6 +252,7 @@ impl DataChannels {
             && let Ok(mut stream) = association.stream(channel)
         {
             while let Ok(Some(chunks)) = stream.read_sctp() {
+                self.guard.read(chunks.chunks.len());
                 let Ok(payload) = chunks.to_payload(MAX_MESSAGE_LEN) else {
                     outcome.malformed += 1;
                     continue;
@@ -302,6 +310,7 @@ impl DataChannels {
         let Some((_, association)) = &mut self.association else { return };
         while let Some(transmit) = association.poll_transmit(now) {
             if let Payload::RawEncode(packets) = transmit.message {
+                packets.iter().for_each(|packet| self.guard.sent(packet));
                 out.extend(packets);
             }
         }
@@ -312,6 +321,7 @@ impl DataChannels {
 impl SctpOutcome {
     pub(super) fn drop_reason(&self) -> Option<DropReason> {
         match self {
+            Self { refused: Some(refusal), .. } => Some(refusal.drop_reason()),
             Self { discarded: true, .. } => Some(DropReason::SctpDiscarded),
             Self { malformed: 1.., .. } => Some(DropReason::DataMalformed),
             _ => None,

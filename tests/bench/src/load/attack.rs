@@ -17,7 +17,7 @@ use segue_srtp::{MAX_STREAMS, SrtpSender};
 use super::http::{self, Url};
 use super::leg::{Identity, Leg, Way, connect};
 use super::offer::{H264, H264_RTX};
-use super::stun;
+use super::{sctp, stun};
 
 /// An answer comes within this from a relay that lives.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -67,11 +67,13 @@ pub enum Attack {
     SlowReaders,
     /// Legs that are asked for, say hello and no more.
     HalfOpen,
+    /// Data channels whose numbers lie: resets to come, fragments and jumps far ahead.
+    SctpBombs,
 }
 
 impl Attack {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Replays,
         Self::WrongKeys,
         Self::ManySsrcs,
@@ -84,6 +86,7 @@ impl Attack {
         Self::StunMoving,
         Self::SlowReaders,
         Self::HalfOpen,
+        Self::SctpBombs,
     ];
 
     /// As it stands in a line.
@@ -102,6 +105,7 @@ impl Attack {
             Self::StunMoving => "stun_moving",
             Self::SlowReaders => "slow_readers",
             Self::HalfOpen => "half_open",
+            Self::SctpBombs => "sctp_bombs",
         }
     }
 
@@ -124,6 +128,8 @@ pub struct Attacker {
     next: u64,
     packet: Vec<u8>,
     replay: Vec<u8>,
+    /// The relay's tag of the association, once there is one.
+    sctp: Option<u32>,
     /// Where blows go instead of to the relay.
     instead: Option<SocketAddr>,
 }
@@ -145,7 +151,20 @@ impl Attacker {
         let bind = |_| UdpSocket::bind("127.0.0.1:0").map_err(|error| error.to_string());
         let strangers = (0..STRANGERS).map(bind).collect::<Result<_, _>>()?;
         let (slow, half_open, packet, replay) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Ok(Self { identity, whip, publisher, player, strangers, slow, half_open, next: 1, packet, replay, instead: None })
+        Ok(Self {
+            identity,
+            whip,
+            publisher,
+            player,
+            strangers,
+            slow,
+            half_open,
+            next: 1,
+            packet,
+            replay,
+            sctp: None,
+            instead: None,
+        })
     }
 
     /// Aims at the relay, or at an address of nobody.
@@ -210,6 +229,7 @@ impl Attacker {
             Attack::StunMoving => return self.move_about(),
             Attack::SlowReaders => return self.dawdle(),
             Attack::HalfOpen => return self.half_open(),
+            Attack::SctpBombs => self.sctp_bomb()?,
         }
         self.next += 1;
         Ok(())
@@ -382,6 +402,42 @@ impl Attacker {
         }
         self.half_open.push(leg);
         Ok(())
+    }
+
+    fn sctp_bomb(&mut self) -> Result<(), String> {
+        let tag = match self.sctp {
+            Some(tag) => tag,
+            None => self.associate()?,
+        };
+        let datagrams = self.publisher.seal_sctp(&sctp::blow(tag, self.next)).map_err(|error| error.to_string())?;
+        datagrams.iter().for_each(|datagram| self.send(&self.publisher, datagram));
+        Ok(())
+    }
+
+    /// An association with the relay, wherever blows go.
+    fn associate(&mut self) -> Result<u32, String> {
+        let fail = |error: super::LegError| error.to_string();
+        let begin = Instant::now();
+        let mut buffer = [0; 2048];
+        while begin.elapsed() < PATIENCE {
+            // Again and again: it may be lost, and a repeated one is answered the same.
+            for datagram in self.publisher.seal_sctp(&sctp::init()).map_err(fail)? {
+                let _ = self.publisher.socket.send(&datagram);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+            while let Ok(len) = self.publisher.socket.recv(&mut buffer) {
+                self.publisher.handle_control(&self.identity, Instant::now(), &buffer[..len]).map_err(fail)?;
+                let Some((tag, echo)) = self.publisher.take_sctp().and_then(|answer| sctp::cookie_echo(&answer)) else {
+                    continue;
+                };
+                for datagram in self.publisher.seal_sctp(&echo).map_err(fail)? {
+                    let _ = self.publisher.socket.send(&datagram);
+                }
+                self.sctp = Some(tag);
+                return Ok(tag);
+            }
+        }
+        Err("the relay begins no association".to_owned())
     }
 
     fn room(&self) -> Result<String, String> {

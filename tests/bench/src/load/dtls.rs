@@ -56,6 +56,8 @@ impl Identity {
 /// A handshake.
 pub(super) struct Dtls {
     endpoint: Box<Endpoint>,
+    /// SCTP that came last.
+    data: Option<BytesMut>,
 }
 
 impl Dtls {
@@ -63,13 +65,21 @@ impl Dtls {
     pub(super) fn begin(now: Instant, identity: &Identity) -> Result<Self, String> {
         let mut endpoint = Box::new(Endpoint::new(PEER, TransportProtocol::UDP, None));
         endpoint.connect(now, PEER, Arc::new(identity.config()?), None).map_err(|error| error.to_string())?;
-        Ok(Self { endpoint })
+        Ok(Self { endpoint, data: None })
     }
 
     /// Takes a datagram; the keys, once the handshake is through.
     pub(super) fn handle(&mut self, now: Instant, datagram: &[u8]) -> Result<Option<KeyingMaterial>, String> {
         let events = self.endpoint.read(now, PEER, None, BytesMut::from(datagram)).map_err(|error| error.to_string())?;
-        if !events.iter().any(|event| matches!(event, EndpointEvent::HandshakeComplete)) {
+        let mut complete = false;
+        for event in events {
+            match event {
+                EndpointEvent::HandshakeComplete => complete = true,
+                EndpointEvent::ApplicationData(data) => self.data = Some(data),
+                _ => {}
+            }
+        }
+        if !complete {
             return Ok(None);
         }
         let profile = Profile::AeadAes128Gcm;
@@ -84,6 +94,16 @@ impl Dtls {
             // What it cannot send again now it sends at its next timeout.
             let _ = self.endpoint.handle_timeout(PEER, now);
         }
+    }
+
+    /// Encrypts an SCTP packet.
+    pub(super) fn write(&mut self, now: Instant, packet: &[u8]) -> Result<(), String> {
+        self.endpoint.write(now, PEER, packet).map_err(|error| error.to_string())
+    }
+
+    /// The SCTP packet that came last, once.
+    pub(super) fn take_data(&mut self) -> Option<BytesMut> {
+        self.data.take()
     }
 
     /// Says goodbye.

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
+use bytes::{Bytes, BytesMut};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use segue_media::packet::ExtensionMap;
 use segue_srtp::{KeyingMaterial, SrtpReceiver, SrtpSender};
@@ -219,6 +220,21 @@ impl Leg {
         self.dtls = Some(Dtls::begin(Instant::now(), identity)?);
         self.flush();
         Ok(())
+    }
+
+    /// An SCTP packet as datagrams, for the caller to send.
+    ///
+    /// # Errors
+    /// The leg is not connected.
+    pub(super) fn seal_sctp(&mut self, packet: &[u8]) -> Result<Vec<Bytes>, LegError> {
+        let dtls = self.dtls.as_mut().ok_or_else(|| LegError::Failed("no handshake".to_owned()))?;
+        dtls.write(Instant::now(), packet)?;
+        Ok(std::iter::from_fn(|| dtls.poll_transmit()).collect())
+    }
+
+    /// The SCTP packet that came last, once.
+    pub(super) fn take_sctp(&mut self) -> Option<BytesMut> {
+        self.dtls.as_mut().and_then(Dtls::take_data)
     }
 
     /// Ends the session: `DELETE`, and a goodbye on the transport.

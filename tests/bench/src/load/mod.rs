@@ -14,6 +14,7 @@ pub mod process;
 pub mod publish;
 pub mod receive;
 pub mod schedule;
+mod sctp;
 pub mod stats;
 pub mod stun;
 pub mod token;
