@@ -14,8 +14,9 @@ const RECENT: Duration = Duration::from_millis(80);
 const RECENT_JITTERS: u32 = 10;
 const MAX_RECENT_TIME: Duration = Duration::from_millis(250);
 
-/// Packets sent closer together than this met the same: they say nothing of how much delays differ.
-const GROUP: Duration = Duration::from_millis(5);
+/// Packets sent closer together than this met the same: they say nothing of how much delays differ. A link that holds packets back holds
+/// back all of the next ten milliseconds or more.
+const GROUP: Duration = Duration::from_millis(20);
 
 /// Packets of that, at least: at low rates it lasts longer.
 const RECENT_PACKETS: usize = 3;

@@ -102,6 +102,17 @@ fn conditions() -> Vec<Case> {
         case("fast_link", setup(&[(0.0, 20_000)], 60.0), &steady),
         case("long_path", Setup { flows: flow(FlowSpec { delay_ms: 150.0, ..FlowSpec::default() }), ..base() }, &steady),
         case("jitter_30ms", Setup { jitter_ms: 30.0, ..base() }, &steady),
+        case("jitter_60ms", Setup { jitter_ms: 60.0, ..base() }, &steady),
+        case("jitter_100ms", Setup { jitter_ms: 100.0, ..base() }, &steady),
+        case(
+            "jitter_100ms_three_legs",
+            Setup {
+                jitter_ms: 100.0,
+                flows: flow(FlowSpec { legs: 3, max_kbps: 1_700, ..FlowSpec::default() }),
+                ..setup(&[(0.0, 20_000)], 60.0)
+            },
+            &steady,
+        ),
         case("shallow_queue", Setup { limit: Limit::Time(Duration::from_millis(25)), ..base() }, &steady),
         case("shallow_queue_and_loss", Setup { limit: Limit::Time(Duration::from_millis(25)), loss: 0.05, ..base() }, &steady),
         case(
