@@ -21,7 +21,8 @@ const MAX_DEBT: Duration = Duration::from_millis(100);
 /// Packets waiting per queue: several frames of the largest size.
 pub const MAX_PACKETS: usize = 2_048;
 
-/// Longest wait the queue of video may grow to at the present rate: later than this it is of no use in a call.
+/// Longest wait in the queue of video at the present rate for a frame that begins: later than this it is of no use in a call. One that has begun
+/// goes to its end, however large: a picture of a slow screen may take longer than this alone.
 pub const MAX_WAIT: Duration = Duration::from_millis(1_000);
 
 /// Bytes waiting, where the rate is so low or so high that time does not say enough.
@@ -147,6 +148,12 @@ impl<T> Pacer<T> {
         self.waiting
     }
 
+    /// Whether what waits takes longer than [`MAX_WAIT`] at the present rate: nothing new is to begin.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.rate.0.time_for(self.waiting).is_some_and(|wait| wait > MAX_WAIT)
+    }
+
     /// Queues a packet of a track.
     ///
     /// # Errors
@@ -154,13 +161,12 @@ impl<T> Pacer<T> {
     pub fn push(&mut self, now: Instant, queue: PacerQueue, track: TrackId, size: DataSize, item: T) -> Result<(), PacerFull> {
         let waiting = self.waiting + size;
         let payable = queue != PacerQueue::Audio;
-        let late = self.rate.0.time_for(waiting).is_some_and(|wait| wait > MAX_WAIT);
         let len = match queue {
             PacerQueue::Audio => self.audio.len(),
             PacerQueue::Repair => self.repair.len(),
             PacerQueue::Video => self.video.len(),
         };
-        if len >= MAX_PACKETS || (payable && (late || waiting > MAX_BYTES)) {
+        if len >= MAX_PACKETS || (payable && waiting > MAX_BYTES) {
             return Err(PacerFull);
         }
         let packet = Waiting { item, size, since: now };
@@ -346,11 +352,14 @@ mod tests {
     }
 
     #[test]
-    fn queues_are_bounded_by_time_and_by_number() {
+    fn queues_are_bounded_by_size_and_by_number_and_say_when_they_are_behind() {
         let now = Instant::now();
         let mut pacer = at_one_millisecond_a_packet();
-        let taken = (0..5_000).filter(|_| pacer.push(now, PacerQueue::Video, TrackId(1), PACKET, "video").is_ok()).count();
-        assert_eq!(taken, 1_000);
+        let mut push = |pacer: &mut Pacer<_>| pacer.push(now, PacerQueue::Video, TrackId(1), PACKET, "video").is_ok();
+        assert!((0..1_000).all(|_| push(&mut pacer) && !pacer.is_behind()));
+        assert!(push(&mut pacer) && pacer.is_behind());
+        let taken = (0..5_000).filter(|_| push(&mut pacer)).count();
+        assert_eq!(taken + 1_001, MAX_PACKETS.min(MAX_BYTES.as_bytes() as usize / PACKET.as_bytes() as usize));
         let taken = (0..5_000).filter(|_| pacer.push(now, PacerQueue::Audio, TrackId(1), PACKET, "audio").is_ok()).count();
         assert_eq!(taken, MAX_PACKETS);
         pacer.retain(PacerQueue::Video, |_| false);

@@ -349,8 +349,14 @@ impl RoomAuthority {
         let direct = self.controller.target() == Path::Direct;
         self.members.len() <= TANGLED_ROOM
             && self.members.values().any(|member| {
-                member.failed_peers() >= TANGLED_EDGES || (direct && self.edges.fallbacks(member.id) >= TANGLED_EDGES)
+                self.failed_legs(member) >= TANGLED_EDGES || (direct && self.edges.fallbacks(member.id) >= TANGLED_EDGES)
             })
+    }
+
+    /// Direct legs that a member says have failed and whose other end does not say they are up: of one that lies nobody else hears a thing.
+    fn failed_legs(&self, member: &Member) -> usize {
+        let failed = member.failed_peers().filter_map(|peer| self.members.get(&peer));
+        failed.filter(|peer| !peer.reports_leg_to(member.id)).count()
     }
 
     pub(super) fn forward_edge(&mut self, publisher: ParticipantId, subscriber: ParticipantId, path: EdgePath) {

@@ -69,6 +69,8 @@ pub(super) struct Member {
     pub(super) lost_at: Option<Instant>,
     /// Peers it reports no direct leg to.
     failed_peers: BTreeSet<ParticipantId>,
+    /// Those it has a direct leg to.
+    up_peers: BTreeSet<ParticipantId>,
     /// Round trip in microseconds and loss in thousandths of its legs, by who is at the other end; 0 is the relay.
     links: BTreeMap<ParticipantId, (u32, u32)>,
     uplink: Option<Uplink>,
@@ -97,6 +99,7 @@ impl Member {
             tracks: BTreeMap::new(),
             lost_at: None,
             failed_peers: BTreeSet::new(),
+            up_peers: BTreeSet::new(),
             links: BTreeMap::new(),
             uplink: None,
             messages: Bucket::new(now, config.messages_per_second),
@@ -165,10 +168,20 @@ impl Member {
             self.links.insert(peer, (report.rtt_us, report.loss_permille));
         }
         match report.state() {
-            proto::LinkState::Failed if self.failed_peers.len() < MAX_FAILED_PEERS => {
-                self.failed_peers.insert(peer);
+            proto::LinkState::Failed => {
+                self.up_peers.remove(&peer);
+                if self.failed_peers.len() < MAX_FAILED_PEERS {
+                    self.failed_peers.insert(peer);
+                }
             }
-            proto::LinkState::Up | proto::LinkState::Closed => {
+            proto::LinkState::Up => {
+                self.failed_peers.remove(&peer);
+                if self.up_peers.len() < MAX_FAILED_PEERS {
+                    self.up_peers.insert(peer);
+                }
+            }
+            proto::LinkState::Closed => {
+                self.up_peers.remove(&peer);
                 self.failed_peers.remove(&peer);
             }
             _ => {}
@@ -197,6 +210,7 @@ impl Member {
 
     pub(super) fn forget(&mut self, peer: ParticipantId) {
         self.failed_peers.remove(&peer);
+        self.up_peers.remove(&peer);
         self.links.remove(&peer);
     }
 
@@ -210,7 +224,11 @@ impl Member {
         self.links.get(&peer).copied()
     }
 
-    pub(super) fn failed_peers(&self) -> usize {
-        self.failed_peers.len()
+    pub(super) fn failed_peers(&self) -> impl Iterator<Item = ParticipantId> {
+        self.failed_peers.iter().copied()
+    }
+
+    pub(super) fn reports_leg_to(&self, peer: ParticipantId) -> bool {
+        self.up_peers.contains(&peer)
     }
 }

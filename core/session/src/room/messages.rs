@@ -117,10 +117,13 @@ impl RoomAuthority {
             Some(Message::Signal(signal)) => self.signal(now, from, signal)?,
             Some(Message::EdgePath(edge)) => self.edge_path(now, from, &edge)?,
             Some(Message::LinkReport(report)) => {
-                if let Some(member) = self.members.get_mut(&from) {
+                // 0 is the relay. Of one that has just left there is nothing to know.
+                if report.peer != 0 && (report.peer == from.0 || !self.members.contains_key(&ParticipantId(report.peer))) {
+                    self.ignored += 1;
+                } else if let Some(member) = self.members.get_mut(&from) {
                     member.handle_link_report(&report);
+                    self.reconsider(now);
                 }
-                self.reconsider(now);
             }
             Some(Message::UplinkReport(report)) => {
                 if let Some(member) = self.members.get_mut(&from) {

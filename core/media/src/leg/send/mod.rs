@@ -280,7 +280,9 @@ impl SendLeg {
             TrackKind::Video => PacerQueue::Video,
         };
         let size = pacer_size(packet.payload.len());
-        if self.pacer.push(now, queue, route.0, size, Queued::Media(ssrc, packet.clone())).is_err() {
+        // A frame goes whole or not at all.
+        let late = queue == PacerQueue::Video && packet.origin.flags.first && self.pacer.is_behind();
+        if late || self.pacer.push(now, queue, route.0, size, Queued::Media(ssrc, packet.clone())).is_err() {
             self.overflow(ssrc, queue);
         }
     }
@@ -377,9 +379,11 @@ impl SendLeg {
             let size = pacer_size(packet.payload.len());
             let mut copies = std::iter::repeat_n(packet, if twice { 2 } else { 1 });
             // A full queue answers none of the rest; the receiver asks again.
-            if !copies.all(|copy| {
-                self.pacer.push(now, PacerQueue::Repair, stream.spec.track, size, Queued::Repair(media, copy)).is_ok()
-            }) {
+            if self.pacer.is_behind()
+                || !copies.all(|copy| {
+                    self.pacer.push(now, PacerQueue::Repair, stream.spec.track, size, Queued::Repair(media, copy)).is_ok()
+                })
+            {
                 break;
             }
         }

@@ -210,3 +210,26 @@ fn an_uplink_that_does_not_bear_the_mesh_moves_the_room_once_that_has_lasted() {
     scene.wait(SECOND * 11);
     assert_eq!(scene.topology_words(people[1]), ["prepare Mesh"]);
 }
+
+#[test]
+fn who_lies_about_its_legs_moves_nobody() {
+    let (mut scene, people) = Scene::mesh(3);
+    let report = |peer: u32, state: proto::LinkState| {
+        client_frame::Message::LinkReport(proto::LinkReport { peer, state: state.into(), ..Default::default() })
+    };
+    for (from, to) in [(1, 0), (1, 2), (2, 0), (2, 1)] {
+        scene.tell(people[from], report(people[to].0, proto::LinkState::Up));
+    }
+    for peer in [people[1].0, people[2].0, 777, 778, people[0].0] {
+        scene.tell(people[0], report(peer, proto::LinkState::Failed));
+    }
+    scene.wait(SECOND * 60);
+    assert_eq!(scene.room.ignored(), 3);
+    assert_eq!(scene.room.topology(), Topology::Mesh);
+    // Where both ends say so it is true.
+    for from in [1, 2] {
+        scene.tell(people[from], report(people[0].0, proto::LinkState::Failed));
+    }
+    scene.wait(3 * SECOND);
+    assert_eq!(scene.topology_words(people[1]), ["prepare Relayed"]);
+}
