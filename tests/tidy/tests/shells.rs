@@ -10,7 +10,7 @@ use segue_tidy::{assert_only_known, sources, without_tests};
 const SHELLS: [&str; 3] = ["core/client/src/", "relay/server/src/shard/", "relay/server/src/signalling/"];
 
 /// Spans of time in shells.
-const SPANS: [&str; 29] = [
+const SPANS: [&str; 28] = [
     // How the system is asked: deadlines of sockets and threads.
     "core/client/src/driver/mod.rs: LEAVE_TIME",
     "core/client/src/driver/mod.rs: MAX_SLEEP",
@@ -27,8 +27,6 @@ const SPANS: [&str; 29] = [
     "relay/server/src/signalling/hub.rs: DRAIN_LOOK",
     "relay/server/src/signalling/room_task.rs: EMPTY_FOR",
     "relay/server/src/signalling/visit.rs: ANSWER_DEADLINE",
-    // The grain of a timer wheel.
-    "relay/server/src/shard/timers.rs: TICK",
     // How often something is measured or published.
     "core/client/src/driver/media.rs: PULL_INTERVAL",
     "core/client/src/driver/meter.rs: PART",
