@@ -355,7 +355,7 @@ mod tests {
     fn queues_are_bounded_by_size_and_by_number_and_say_when_they_are_behind() {
         let now = Instant::now();
         let mut pacer = at_one_millisecond_a_packet();
-        let mut push = |pacer: &mut Pacer<_>| pacer.push(now, PacerQueue::Video, TrackId(1), PACKET, "video").is_ok();
+        let push = |pacer: &mut Pacer<_>| pacer.push(now, PacerQueue::Video, TrackId(1), PACKET, "video").is_ok();
         assert!((0..1_000).all(|_| push(&mut pacer) && !pacer.is_behind()));
         assert!(push(&mut pacer) && pacer.is_behind());
         let taken = (0..5_000).filter(|_| push(&mut pacer)).count();

@@ -1,7 +1,7 @@
 mod world;
 
 use proptest::prelude::*;
-use segue_model::LayerId;
+use segue_model::{LayerId, MAX_ENCODINGS};
 
 use super::*;
 use crate::packet::{Origin, OriginFlags};
@@ -322,8 +322,8 @@ proptest! {
             now += Duration::from_millis(after);
             receiver.handle_packet(now, LegId(leg), packet);
             let _ = receiver.pull_audio(now, AUDIO);
-            // Frames that turn out unreadable may need a keyframe at once: a second round settles it.
-            for _ in 0..2 {
+            // Frames that turn out unreadable may need a keyframe at once, of one encoding after another.
+            for _ in 0..=MAX_ENCODINGS {
                 while receiver.poll_frame(now).is_some() {}
                 receiver.handle_timeout(now);
             }
