@@ -1,5 +1,6 @@
 //! Frames that the host's own codecs make and take (MediaCodec, VideoToolbox, files).
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -181,6 +182,8 @@ impl From<ReceivedFrame> for EncodedFrame {
 #[derive(uniffi::Object)]
 pub struct EncodedStream {
     queue: Queue<ReceivedFrame>,
+    /// The first frame that can be decoded by itself was there.
+    begun: AtomicBool,
 }
 
 impl EncodedStream {
@@ -189,15 +192,21 @@ impl EncodedStream {
         max_queue: u32,
         listener: Arc<dyn ReadyListener>,
     ) -> Result<Arc<Self>, CallError> {
-        Ok(Arc::new(Self { queue: Queue::new(stream, max_queue, listener)? }))
+        Ok(Arc::new(Self { queue: Queue::new(stream, max_queue, listener)?, begun: AtomicBool::new(false) }))
     }
 }
 
 #[uniffi::export]
 impl EncodedStream {
-    /// The oldest frame that waits.
+    /// The oldest frame that waits. The first is a keyframe: those before it refer to what was never seen.
     pub fn try_next(&self) -> Option<EncodedFrame> {
-        self.queue.try_next().map(Into::into)
+        loop {
+            let frame = EncodedFrame::from(self.queue.try_next()?);
+            if frame.keyframe || self.begun.load(Ordering::Relaxed) {
+                self.begun.store(true, Ordering::Relaxed);
+                return Some(frame);
+            }
+        }
     }
 
     /// Frames dropped because they were not taken in time. After one, ask for a keyframe.

@@ -33,7 +33,8 @@ class Bench {
         line("720p out, UniFFI handle and view", 40.0) { uniffiView() }
         line("720p out, handle and view", 5.0) { frame().use { it.y[0, 0] } }
         line("720p out, handle and three buffers", 5.0) { frame().use { it.lend { y, u, v -> y.buffer.get(0) + u.buffer.get(0) + v.buffer.get(0) } } }
-        line("720p out, handle and a buffer to keep", 80.0) { frame().use { it.y.buffer.get(0) } }
+        // No figure is asked of it: what a loop keeps and drops faster than the collector looks is copied.
+        line("720p out, handle and a buffer to keep", null) { frame().use { it.y.buffer.get(0) } }
         line("720p out, handle and copy", 80.0) { frame().use { it.copyTo(target.clear()) } }
         val sound = AudioSource().also { measureAudio(it.native) }
         val samples = ShortArray(SAMPLE_RATE / 50)
@@ -56,12 +57,12 @@ class Bench {
             Pointer(words.getLong(2 * Long.SIZE_BYTES)).getByteBuffer(0, words.getLong(3 * Long.SIZE_BYTES)).get(0)
         }
 
-    private fun line(path: String, limit: Double, call: () -> Unit) {
+    private fun line(path: String, limit: Double?, call: () -> Unit) {
         val medians = List(RUNS) {
             LongArray(CALLS) { System.nanoTime().let { start -> call().let { System.nanoTime() - start } } }.sorted()[CALLS / 2]
         }
         val us = medians.min() / 100 / 10.0
-        print("""{"bench": "bindings", "language": "kotlin", "path": "$path", "us": $us, "limit_us": $limit, "met": ${us <= limit}}""" + "\n")
+        print("""{"bench": "bindings", "language": "kotlin", "path": "$path", "us": $us, "limit_us": $limit, "met": ${limit?.let { us <= it }}}""" + "\n")
     }
 
     /** Frames in and out: memory stays as it is. */

@@ -247,7 +247,7 @@ class MisuseTest {
         fails<InvalidStateException>("closed") { frame.y }
         fails<InvalidStateException>("closed") { view[3, 5] }
         fails<InvalidStateException>("closed") { view.copyRow(5, row) }
-        fails<InvalidStateException>("closed") { frame.lend { y, _, _ -> y } }
+        fails<InvalidStateException>("closed") { frame.lend { _, _, _ -> } }
         fails<InvalidStateException>("closed") { frame.copyTo(ByteBuffer.allocateDirect(frame.size)) }
         fails<InvalidStateException>("closed") { frame.toI420() }
         fails<InvalidStateException>("closed") { VideoSource(frame.width, frame.height).push(frame) }
@@ -258,6 +258,31 @@ class MisuseTest {
         fails<InvalidStateException>("closed") { early.buffer }
         // What was lent may show another picture by now, but it is there.
         ByteArray(lent.capacity()).also { lent.duplicate().get(it) }
+    }
+
+    @Test
+    fun `native methods refuse what would crash`() {
+        Native.require()
+        val layout = LongArray(Media.LAYOUT)
+        fails<InvalidStateException>("closed") { Media.nextFrame(0, layout) }
+        fails<InvalidStateException>("closed") { Media.memory(0) }
+        fails<InvalidStateException>("closed") { Media.pushFrame(0, 0, 0) }
+        fails<InvalidArgumentException>("15") { Media.sampleFrame(15, 16, layout) }
+        VideoFrame(Media.sampleFrame(64, 32, layout), layout).lendHandle { frame ->
+            fails<InvalidArgumentException>("allocateDirect") { Media.copyTo(frame, ByteBuffer.allocate(3_072), 0) }
+            for (position in listOf(1, 3_072, Int.MAX_VALUE, -1)) {
+                fails<InvalidArgumentException>("3072") { Media.copyTo(frame, ByteBuffer.allocateDirect(3_072), position) }
+            }
+        }
+        val source = VideoSource(64, 32)
+        val (whole, short) = ByteBuffer.allocateDirect(64 * 32) to ByteBuffer.allocateDirect(7)
+        source.native.uniffiCloneHandle().let { handle ->
+            fails<InvalidArgumentException>("2048") { Media.pushPlanes(handle, short, whole, whole, 64, 32, 0) }
+            fails<InvalidArgumentException>("rows -64") { Media.pushPlanes(handle, whole, whole, whole, -64, 32, 0) }
+            fails<InvalidArgumentException>("512") { Media.pushPlanes(handle, whole, whole, short, 64, 32, 0) }
+            fails<InvalidArgumentException>("allocateDirect") { Media.pushPlanes(handle, whole, ByteBuffer.allocate(512), whole, 64, 32, 0) }
+            Media.freeSource(handle)
+        }
     }
 
     @Test
