@@ -350,6 +350,9 @@ impl RoomAuthority {
             return Ok(());
         };
         if before != path {
+            if let EdgePath::On(path) = path {
+                self.controller.note_moved(now, path);
+            }
             self.forward_edge(from, subscriber, path);
             if path.forwarded() {
                 self.hold(from, subscriber, &word.direct);

@@ -59,6 +59,8 @@ pub(super) struct Controller {
     phase: Phase,
     /// When media was last moved.
     last_handover: Option<Instant>,
+    /// When the present target was set, where no edge had to move then: some may come that have to.
+    unmoved_since: Option<Instant>,
     /// Since when the room has been small enough to go back.
     small_since: Option<Instant>,
     /// Since when failures have asked for the relay.
@@ -81,6 +83,7 @@ impl Controller {
             reason: "every room begins as a mesh".to_owned(),
             phase: Phase::Settled,
             last_handover: None,
+            unmoved_since: None,
             small_since: None,
             failing_since: None,
             failures: 0,
@@ -119,6 +122,14 @@ impl Controller {
             Phase::Moving { progress, .. } => *progress |= path == self.target,
             Phase::Settled if !reason.is_empty() => reason.clone_into(&mut self.reason),
             Phase::Settled => {}
+        }
+    }
+
+    /// An edge changed its path.
+    pub(super) fn note_moved(&mut self, now: Instant, path: Path) {
+        let soon = |since: &Instant| now < *since + self.config.laggard_after;
+        if path == self.target && self.unmoved_since.is_some_and(|since| soon(&since)) {
+            (self.last_handover, self.unmoved_since) = (Some(now), None);
         }
     }
 
@@ -213,9 +224,9 @@ impl Controller {
         let deadline = now + self.config.laggard_after;
         self.phase = Phase::Moving { deadline, progress: false };
         self.outputs.push_back(TopologyOutput::Prepare { epoch: self.epoch, target: self.target, reason: self.reason.clone() });
-        if !view.all_on(self.target) {
-            self.last_handover = Some(now);
-        }
+        let moves = !view.all_on(self.target);
+        self.last_handover = if moves { Some(now) } else { self.last_handover };
+        self.unmoved_since = (!moves).then_some(now);
         self.follow(now, view, deadline, false);
     }
 
