@@ -23,8 +23,9 @@ struct Options {
     html: Option<PathBuf>,
 }
 
-/// Runs side by side before any is told of.
-const CHUNK: usize = 8;
+/// Most runs that can be asked for, and their longest: a night's work.
+const MAX_SEEDS: u64 = 1_000_000;
+const MAX_SECONDS: u64 = 86_400;
 
 /// Runs of a soak: a simulated day.
 const SOAK_SEEDS: u64 = 100;
@@ -52,8 +53,14 @@ fn parse(arguments: &[String]) -> Result<Options, String> {
             _ => return Err(format!("{word:?} is no option\n{USAGE}")),
         }
     }
-    if options.count() == 0 {
-        return Err("--seeds takes a number of runs, at least 1".to_owned());
+    if !(1..=MAX_SEEDS).contains(&options.count()) {
+        return Err(format!("--seeds takes a number of runs, 1 to {MAX_SEEDS}"));
+    }
+    if options.seconds.is_some_and(|seconds| !(1..=MAX_SECONDS).contains(&seconds)) {
+        return Err(format!("--seconds takes 1 to {MAX_SECONDS}"));
+    }
+    if options.seed.checked_add(options.count()).is_none() {
+        return Err(format!("--seed cannot be {}: the last of {} seeds would be above 2^64", options.seed, options.count()));
     }
     if let Some(path) = &options.html {
         std::fs::File::create(path).map_err(|error| format!("{}: {error}; name a file that can be written", path.display()))?;
@@ -135,20 +142,20 @@ fn run(arguments: &[String]) -> Result<bool, String> {
     let scenario = options.scenario.as_deref().map(load).transpose()?;
     let (mut failed, mut seconds) = (0, 0.0);
     let seeds: Vec<u64> = (options.seed..options.seed + options.count()).collect();
-    for some in seeds.chunks(CHUNK) {
-        for outcome in segue_sim::parallel::map(some, |seed| one(&options, scenario.as_ref(), *seed)) {
-            match outcome {
-                Ok(outcome) => {
-                    seconds += outcome.seconds;
-                    report(&options, &outcome);
-                }
-                Err(failure) => {
-                    failed += 1;
-                    complain(&options, &failure);
-                }
+    segue_sim::parallel::each(
+        &seeds,
+        |seed| one(&options, scenario.as_ref(), *seed),
+        |_, outcome| match outcome {
+            Ok(outcome) => {
+                seconds += outcome.seconds;
+                report(&options, &outcome);
             }
-        }
-    }
+            Err(failure) => {
+                failed += 1;
+                complain(&options, &failure);
+            }
+        },
+    );
     if options.json {
         let hours = seconds / 3_600.0;
         println!("{{\"kind\":\"sim_total\",\"runs\":{},\"failed\":{failed},\"virtual_h\":{hours:.2}}}", options.count());

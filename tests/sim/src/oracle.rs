@@ -199,6 +199,11 @@ impl Oracle {
                 found.push(problem);
             }
         }
+        for (id, (messages, bytes)) in world.relay.unacknowledged() {
+            if messages > MAX_UNACKNOWLEDGED || bytes > MAX_UNACKNOWLEDGED_BYTES {
+                found.push(format!("the relay holds {messages} messages of {bytes} bytes for {id}"));
+            }
+        }
         for what in found {
             world.oracle.fail(now, what);
         }
@@ -221,9 +226,6 @@ impl Oracle {
 
 /// How long after the last fault everybody must hear and see everybody.
 pub const LIVENESS: Duration = Duration::from_secs(25);
-
-/// Limits of the queues between machines, for the documentation of what is checked.
-pub const CARRIER_LIMITS: (usize, usize) = (MAX_UNACKNOWLEDGED, MAX_UNACKNOWLEDGED_BYTES);
 
 /// What both ends of an edge take it for, and what came of its tracks: for whoever looks into a failure.
 #[must_use]

@@ -39,6 +39,24 @@ pub struct Arguments {
     plot: bool,
 }
 
+/// Most runs of a case: a night's work.
+const MAX_SEEDS: u64 = 100_000;
+
+impl Arguments {
+    fn check(&self) -> Result<(), String> {
+        if !(1..=MAX_SEEDS).contains(&self.seeds) {
+            return Err(format!("--seeds cannot be {}: 1 to {MAX_SEEDS}", self.seeds));
+        }
+        if self.seed_base.checked_add(self.seeds).is_none() {
+            return Err(format!(
+                "--seed-base cannot be {}: the last of {} seeds would be above 2^64",
+                self.seed_base, self.seeds
+            ));
+        }
+        Ok(())
+    }
+}
+
 /// Runs every case and prints a line for each; fails where a floor is not met.
 pub fn run(arguments: &Arguments) -> Result<(), String> {
     let mut cases = cases::all();
@@ -52,13 +70,19 @@ pub fn run(arguments: &Arguments) -> Result<(), String> {
         }
     }
     let wanted = |case: &Case| arguments.case.as_ref().is_none_or(|part| case.name.contains(part.as_str()));
+    arguments.check()?;
+    if !cases.iter().any(&wanted) {
+        let names: Vec<&str> = cases.iter().map(|case| case.name.as_str()).collect();
+        let asked = arguments.case.as_deref().unwrap_or_default();
+        return Err(format!("--case {asked:?} is part of no case's name; there are {}", names.join(", ")));
+    }
     let mut missed = Vec::new();
     for case in cases.iter().filter(|case| wanted(case)) {
         if arguments.plot {
             plot(case, arguments.seed_base);
             continue;
         }
-        let line = run_case(case, arguments.seed_base, arguments.seeds.max(1));
+        let line = run_case(case, arguments.seed_base, arguments.seeds);
         if line["met"] == json!(false) {
             missed.push(case.name.clone());
         }
@@ -163,6 +187,17 @@ mod tests {
             let line = run_case(case, SEED_BASE, 3);
             assert_eq!(line["met"], json!(true), "{line}");
         }
+    }
+
+    #[test]
+    fn arguments_that_would_run_nothing_are_refused_by_name() {
+        let usual =
+            || Arguments { seeds: 1, seed_base: 1, case: None, traces: PathBuf::from("nowhere"), json: true, plot: false };
+        let refused = |arguments: Arguments| run(&arguments).unwrap_err();
+        assert!(refused(Arguments { case: Some("nope".to_owned()), ..usual() }).starts_with("--case \"nope\""));
+        assert!(refused(Arguments { seeds: 0, ..usual() }).starts_with("--seeds cannot be 0"));
+        assert!(refused(Arguments { seeds: u64::MAX, ..usual() }).starts_with("--seeds cannot be"));
+        assert!(refused(Arguments { seeds: 9, seed_base: u64::MAX - 3, ..usual() }).starts_with("--seed-base cannot be"));
     }
 
     #[test]

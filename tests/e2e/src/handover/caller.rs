@@ -1,4 +1,4 @@
-//! A participant of a run: real codecs, a climbing tone and pictures that count, paced by the clock.
+//! A participant of a run: real codecs, a voice of bursts and pictures that count, paced by the clock.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -129,9 +129,9 @@ impl Caller {
     /// Captures from `start` on.
     pub fn begin(&mut self, start: Instant, late: &Arc<AtomicU64>) {
         let Some((voice, camera)) = self.devices.take() else { return };
-        let mut climb = Bursts::default();
+        let mut bursts = Bursts::default();
         self.pace(start, TrackKind::Audio, late, move || {
-            voice.push(&climb.next_frame());
+            voice.push(&bursts.next_frame());
         });
         let pictures = SyntheticSource::new(SIZE.0, SIZE.1, FRAME_RATE as f32, self.at as u16);
         let mut pictures = pictures.expect("a size pictures can have");

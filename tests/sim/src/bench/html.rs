@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::compare::Measured;
-use super::trial::Trial;
+use super::report::Run;
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:72em;margin:2em auto;padding:0 1em;color:#222}table{border-collapse:\
 collapse;font-size:13px}td,th{border-bottom:1px solid #ddd;padding:.25em .7em;text-align:right}td:first-child,th:first-child{text-align:\
@@ -18,14 +18,14 @@ of round trips), and the codecs (frames carry their number).</p><p>A media packe
 jitter are functions of the seed, the captured frame and the packet's place in it, its receiver and which retransmission it is. All that is \
 sent obeys the estimator that ships, so rates and frame sizes may differ between the two; which frames are hit does not. The class <code>hops</code> draws them per \
 hop instead, so that its twin loses other packets.</p><ul><li><b>Audio gap</b>: the longest run of frames that the twin played and this run did \
-not, from the room's decision to 3 s after the last edge has moved, for each pair of participants.</li><li><b>Audio hole</b>: the longest time \
+not, from the room's decision to 3 s after the last edge has moved, for each pair of participants; runs of which nothing moved are counted apart.</li><li><b>Audio hole</b>: the longest time \
 without anything to play, less that of the twin: a playout that is held would leave out no frame and still be heard.</li><li><b>Video gap</b>: \
-the longest excess of the interval between two pictures shown over that between their captures, less the twin's.</li><li><b>Frames lost</b>: \
+the longest excess of the interval between two pictures shown over that between their captures, less the twin's, for each track; a freeze is one of 150 ms, or of two frames where those are longer.</li><li><b>Frames lost</b>: \
 frames of video the twin showed and this run did not.</li><li><b>Overlap cost</b>: bytes of the frames captured between the first edge \
 in overlap and the last, on all legs of a participant and with all repairs, over those of the same frames in the twin, for the participant it costs \
 most; without frames that are keyframes in either run, which a newcomer costs in both.</li>\
 <li><b>Outage</b>: after a relay was killed, an edge cut or a network lost, the longest silence of an edge; no twin.</li><li><b>Quality</b>: \
-bytes of each picture played from 1 to 3 s after the last commit, over those of the twin.</li><li><b>Migration</b>: from the room's decision to \
+bytes of each picture played from 1 to 3 s after the last commit, over those of the twin; judged for each class and direction.</li><li><b>Migration</b>: from the room's decision to \
 the last commit, less ten times the difference of paths for which playout is stretched. <code>16</code>: eight more join a mesh of eight at \
 once, and the eight move.</li><li><b>Churn</b>: one joins or leaves every second for ten minutes.</li></ul><p>The gaps of the \
 summary and of G1 to G4 are those of the classes these goals speak of: loss up to 5 %, path differences up to 150 ms. Every other class has its \
@@ -84,7 +84,7 @@ fn histogram(out: &mut String, title: &str, values: &[f64], step: f64) {
 }
 
 /// The whole page, of the lines printed and the runs they are of.
-pub fn page(lines: &[String], runs: &[(Trial, Measured)]) -> String {
+pub fn page(lines: &[String], runs: &[Run]) -> String {
     let values: Vec<Value> = lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let of = |kind: &str| values.iter().filter(|value| value["kind"] == kind).collect::<Vec<_>>();
     let mut out = format!(
@@ -96,7 +96,9 @@ pub fn page(lines: &[String], runs: &[(Trial, Measured)]) -> String {
     table(&mut out, &of("handover_class"));
     out.push_str("<h2>Distributions</h2><p>Counts of edges; the height of a bar is the logarithm. What is beyond the last bar is in it.</p>");
     let gated = || runs.iter().filter(|(trial, _)| trial.class.is_gated());
-    let all = |of: &dyn Fn(&Measured) -> Vec<f64>| gated().flat_map(|(_, measured)| of(measured)).collect::<Vec<_>>();
+    let all = |of: &dyn Fn(&Measured) -> Vec<f64>| {
+        gated().filter(|(_, measured)| measured.committed).flat_map(|(_, measured)| of(measured)).collect::<Vec<_>>()
+    };
     histogram(&mut out, "Audio gap, ms", &all(&|m| m.audio_gaps.clone()), 20.0);
     histogram(&mut out, "Audio hole, ms", &all(&|m| m.holes.clone()), 20.0);
     histogram(&mut out, "Video gap, ms", &all(&|m| m.video_gaps.clone()), 10.0);

@@ -4,10 +4,13 @@
 //! meets the same losses in both runs, because the loss of a packet belongs to the packet and not to its path ([`crate::net::Common`]); the
 //! class `hops` loses on every hop for itself instead.
 
+mod class;
 mod compare;
 mod html;
+mod line;
 mod overlap;
 mod report;
+mod side;
 mod trial;
 
 use std::ops::RangeInclusive;
@@ -15,8 +18,9 @@ use std::path::Path;
 
 use crate::rng::Rng;
 use crate::scenario::Scenario;
+pub use class::Class;
 pub use compare::Measured;
-pub use trial::{Class, Trial};
+pub use trial::Trial;
 
 /// Longest delay that can be asked for, and most seeds: a night's work.
 const MAX_MS: f64 = 10_000.0;
@@ -31,8 +35,8 @@ usage: segue-sim handover [--seeds N] [--seed-base B] [--participants P] [--loss
   --jitter        0..10000
   --path-diff     how much longer the way by the relay takes, -10000..10000
   --class         one of the chaos set only; without any of these options the whole set is run
-  --each          a line for each seed besides
-  --scenario      its [network] and steps are played before the trigger
+  --each          a line for each seed besides, as soon as it is done
+  --scenario      its [network] and steps are played before the trigger: everybody who is there then is measured, under what the file says
 ";
 
 /// What was asked for.
@@ -46,6 +50,7 @@ pub struct Options {
     jitter: Option<f64>,
     path_diff: Option<f64>,
     class: Option<Class>,
+    scenario: Option<String>,
     /// A line for each seed.
     each: bool,
     /// Where the page goes.
@@ -54,7 +59,27 @@ pub struct Options {
 
 impl Options {
     fn is_plain(&self) -> bool {
-        self.loss.is_none() && !self.burst && self.jitter.is_none() && self.path_diff.is_none() && self.class.is_none()
+        self.loss.is_none() && !self.burst && self.jitter.is_none() && self.path_diff.is_none() && self.scenario.is_none()
+    }
+
+    /// Nothing is asked for that a scenario file says too, or that has no place for one.
+    fn agree_with(&self, scenario: &Scenario) -> Result<(), String> {
+        if let Some((class, why)) = self.class.and_then(|class| Some((class, class.refuses_scenario()?))) {
+            return Err(format!("--class {} {why}; leave out one of --class and --scenario", class.name()));
+        }
+        let trial = self.trial(self.base);
+        let network = &scenario.network;
+        if network.common.is_some() && (trial.loss > 0.0 || trial.burst || trial.jitter > 0.0) {
+            return Err("the file's [network.common] says what is lost and late, and so does the command line: leave out one"
+                .to_owned());
+        }
+        if (network.direct.is_some() || network.relay.is_some()) && trial.diff != 0.0 {
+            return Err("the file's [network] says how long paths are, and so does the command line: leave out one".to_owned());
+        }
+        if self.participants.is_some() && scenario.people().1 > 1 {
+            return Err("--participants and the file both say who is there: leave out one".to_owned());
+        }
+        Ok(())
     }
 
     /// The trial of a seed.
@@ -82,9 +107,8 @@ fn within(text: &str, range: RangeInclusive<f64>) -> Option<f64> {
     text.parse().ok().filter(|number| range.contains(number))
 }
 
-fn parse(arguments: &[String]) -> Result<(Options, Option<String>), String> {
+fn parse(arguments: &[String]) -> Result<Options, String> {
     let mut options = Options { seeds: 64, base: 1, ..Options::default() };
-    let mut scenario = None;
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
         let mut value = || words.next().cloned().ok_or_else(|| format!("{word} needs a value\n{USAGE}"));
@@ -113,14 +137,20 @@ fn parse(arguments: &[String]) -> Result<(Options, Option<String>), String> {
                 let text = value()?;
                 options.class = Some(Class::named(&text).ok_or_else(|| wrong(&text))?);
             }
-            "--scenario" => scenario = Some(value()?),
+            "--scenario" => options.scenario = Some(value()?),
             "--each" => options.each = true,
             "--html" => options.html = Some(value()?),
             "--json" => {}
             _ => return Err(USAGE.to_owned()),
         }
     }
-    Ok((options, scenario))
+    if options.base.checked_add(options.seeds).is_none() {
+        return Err(format!(
+            "--seed-base cannot be {}: the last of {} seeds would be above 2^64\n{USAGE}",
+            options.base, options.seeds
+        ));
+    }
+    Ok(options)
 }
 
 /// Runs it; `load` reads a scenario. True where no oracle was broken.
@@ -128,17 +158,20 @@ fn parse(arguments: &[String]) -> Result<(Options, Option<String>), String> {
 /// # Errors
 /// What is wrong with the arguments.
 pub fn run(arguments: &[String], load: &dyn Fn(&Path) -> Result<Scenario, String>) -> Result<bool, String> {
-    let (options, scenario) = parse(arguments)?;
-    let scenario = scenario.map(|path| load(Path::new(&path))).transpose()?;
+    let options = parse(arguments)?;
+    let scenario = options.scenario.as_ref().map(|path| load(Path::new(path))).transpose()?;
+    if let Some(scenario) = &scenario {
+        options.agree_with(scenario)?;
+    }
     let mut report = report::Report::default();
     let trials: Vec<Trial> = (options.base..options.base + options.seeds).map(|seed| options.trial(seed)).collect();
-    let measured = crate::parallel::map(&trials, |trial| trial.measure(scenario.as_ref()));
-    for (trial, outcome) in trials.iter().zip(measured) {
-        report.add(trial, outcome);
+    let measure = |trial: &Trial| trial.measure(scenario.as_ref());
+    crate::parallel::each(&trials, measure, |trial, outcome| {
         if options.each {
-            report.print_last();
+            println!("{}", report::run_line(trial, &outcome));
         }
-    }
+        report.add(trial, outcome);
+    });
     report.print();
     if let Some(path) = &options.html {
         std::fs::write(path, report.page()).map_err(|error| format!("{path}: {error}"))?;
@@ -169,7 +202,60 @@ mod tests {
             assert!(error.starts_with(&format!("{word} cannot be {value:?}")), "{error}");
         }
         let words = ["--loss", "0.05", "--jitter", "30", "--path-diff", "-50", "--seeds", "3"];
-        let (options, _) = parse(&words.map(str::to_owned)).unwrap();
+        let options = parse(&words.map(str::to_owned)).unwrap();
         assert_eq!((options.loss, options.jitter, options.path_diff, options.seeds), (Some(0.05), Some(30.0), Some(-50.0), 3));
+    }
+
+    #[test]
+    fn seeds_that_go_beyond_their_type_are_refused() {
+        let words = |base: u64| ["--seeds", "3", "--seed-base", &base.to_string()].map(str::to_owned);
+        assert!(parse(&words(u64::MAX - 3)).is_ok());
+        assert!(parse(&words(u64::MAX - 2)).unwrap_err().starts_with("--seed-base cannot be"));
+    }
+
+    #[test]
+    fn what_a_file_and_the_command_line_both_say_is_refused() {
+        let scenario = Scenario::parse(
+            "name = 'x'\n[network.common]\nloss = 0.1\n[network.direct]\ndelay_ms = 9\n[[step]]\ndo = 'join'\nwho = ['a', 'b']",
+            &|_| None,
+        );
+        let scenario = scenario.unwrap();
+        let agrees = |words: &[&str]| {
+            let words: Vec<String> =
+                words.iter().map(|word| (*word).to_owned()).chain(["--scenario", "f"].map(str::to_owned)).collect();
+            parse(&words).unwrap().agree_with(&scenario)
+        };
+        assert_eq!(agrees(&[]), Ok(()));
+        assert_eq!(agrees(&["--class", "relay_stalls"]), Ok(()));
+        for wrong in [
+            &["--loss", "0.01"][..],
+            &["--class", "loss1"],
+            &["--path-diff", "50"],
+            &["--participants", "3"],
+            &["--class", "relay_killed"],
+            &["--class", "skew"],
+            &["--class", "hops"],
+        ] {
+            assert!(agrees(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn every_scenario_file_can_be_measured() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+        let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        assert!(!files.is_empty());
+        // The yardstick of speed is for release builds.
+        for path in files.iter().filter(|path| !path.ends_with("eight.toml")) {
+            let scenario = Scenario::parse(&std::fs::read_to_string(path).unwrap(), &|_| None).unwrap();
+            let options = Options { base: 1, scenario: Some(path.display().to_string()), ..Options::default() };
+            for up in [true, false] {
+                let trial = Trial { up, ..options.trial(1) };
+                let measured = trial.measure(Some(&scenario)).unwrap_or_else(|failure| panic!("{path:?}: {}", failure.what));
+                assert_eq!(measured.truth.participants, scenario.people().1, "{path:?}");
+                assert!(!measured.audio_gaps.is_empty() && measured.messages_sent > 0, "{path:?}");
+            }
+        }
     }
 }

@@ -42,18 +42,19 @@ pub struct Ratios {
 }
 
 impl Carried {
-    pub fn sample(&mut self, world: &World, established: usize) {
-        self.others.push((world.now - world.base, (0..established).map(|at| Other::of(world, at)).collect()));
+    pub fn sample(&mut self, world: &World, established: &[usize]) {
+        self.others.push((world.now - world.base, established.iter().map(|at| Other::of(world, *at)).collect()));
     }
 
     /// Of tracks whose edges move: what newcomers send comes sooner in one run than in the other.
-    pub fn collect(&mut self, world: &World, established: usize) {
-        let tracks: BTreeSet<TrackId> = (0..established).flat_map(|at| world.nodes[at].publications.keys().copied()).collect();
+    pub fn collect(&mut self, world: &World, established: &[usize]) {
+        let nodes = || established.iter().map(|at| &world.nodes[*at]);
+        let tracks: BTreeSet<TrackId> = nodes().flat_map(|node| node.publications.keys().copied()).collect();
         let timed = |ledger: &Ledger| -> Frames {
             let own = ledger.frames.iter().filter(|((track, _), _)| tracks.contains(track));
             own.filter_map(|(key, bytes)| Some((*key, (world.captured_at(*key)?, *bytes)))).collect()
         };
-        for node in &world.nodes[..established] {
+        for node in nodes() {
             self.sent.push(timed(&node.traffic.sent));
             self.received.push(timed(&node.traffic.received));
         }

@@ -1,15 +1,17 @@
 //! One comparison: a room, a trigger, a change of path or none.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use segue_model::{ParticipantId, TrackSource};
+use segue_model::{ParticipantId, TopologyPolicy, TrackSource};
 
-use super::compare::{Measured, Side, compare, switches_at_once};
+use super::class::Class;
+use super::compare::{Measured, compare, outage};
+use super::side::{SENDERS, Side, lost_and_doubled, switches_at_once};
 use crate::net::{Access, Burst, Common, Conditions, End, Plane, Rate};
 use crate::rng::Rng;
 use crate::scenario::{Failure, Runner, Scenario, Step, What, source};
 use crate::world::{JoinOptions, World};
-use segue_model::TopologyPolicy;
 
 /// One way on a direct path, where the difference of paths leaves room for it.
 const DIRECT_MS: f64 = 25.0;
@@ -17,167 +19,24 @@ const DIRECT_MS: f64 = 25.0;
 /// Time for a room to come to rest before anything is measured. Longer than a window of the jitter buffers.
 const WARM_UP: Duration = Duration::from_secs(14);
 
+/// How much longer it may take to be where the trigger is to find it: the interval between handovers, and what a scenario left behind.
+const READY_WITHIN: Duration = Duration::from_secs(45);
+const READY_LOOK: Duration = Duration::from_millis(500);
+
 /// After the last commit, what is late still counts.
 pub const AFTERMATH: Duration = Duration::from_secs(3);
+
+/// How long a room is looked at after a disaster: as long is the outage of an edge that does not come back.
+pub const WATCHED: Duration = Duration::from_secs(12);
 
 /// As the goal for churn has it.
 const CHURN_SECONDS: u64 = 600;
 
+/// Messages of a churn that are this old must have come to whoever was there so long before they were sent.
+const CHURN_GRACE: Duration = Duration::from_secs(5);
+
 /// Steps in which bytes are counted.
 pub const SLICE: Duration = Duration::from_millis(20);
-
-/// A condition class of the chaos set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Class {
-    Clean,
-    Loss1,
-    Loss5,
-    Loss10,
-    Bursts,
-    Jitter30,
-    Jitter100,
-    Faster50,
-    Slower50,
-    Slower150,
-    Slower200,
-    Reordering,
-    Skew,
-    Hops,
-    RelayStalls,
-    SomebodyLeaves,
-    TwoJoin,
-    SignallingLost,
-    Toggles,
-    RelayBlocked,
-    RelayKilled,
-    EdgeKilled,
-    RoamHard,
-    RoamSoft,
-    /// Eight more join a mesh of eight at once.
-    Sixteen,
-    /// One joins or leaves every second.
-    Churn,
-    /// Uplinks that bear a quarter more than a mesh takes.
-    Uplink,
-    /// What the command line says.
-    Asked,
-}
-
-impl Class {
-    pub const ALL: [Self; 27] = [
-        Self::Clean,
-        Self::Loss1,
-        Self::Loss5,
-        Self::Loss10,
-        Self::Bursts,
-        Self::Jitter30,
-        Self::Jitter100,
-        Self::Faster50,
-        Self::Slower50,
-        Self::Slower150,
-        Self::Slower200,
-        Self::Reordering,
-        Self::Skew,
-        Self::Hops,
-        Self::RelayStalls,
-        Self::SomebodyLeaves,
-        Self::TwoJoin,
-        Self::SignallingLost,
-        Self::Toggles,
-        Self::RelayBlocked,
-        Self::RelayKilled,
-        Self::EdgeKilled,
-        Self::RoamHard,
-        Self::RoamSoft,
-        Self::Sixteen,
-        Self::Churn,
-        Self::Uplink,
-    ];
-
-    /// As it is called in reports and on the command line.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Clean => "clean",
-            Self::Loss1 => "loss1",
-            Self::Loss5 => "loss5",
-            Self::Loss10 => "loss10",
-            Self::Bursts => "bursts",
-            Self::Jitter30 => "jitter30",
-            Self::Jitter100 => "jitter100",
-            Self::Faster50 => "diff-50",
-            Self::Slower50 => "diff+50",
-            Self::Slower150 => "diff+150",
-            Self::Slower200 => "diff+200",
-            Self::Reordering => "reordering",
-            Self::Skew => "skew",
-            Self::Hops => "hops",
-            Self::RelayStalls => "relay_stalls",
-            Self::SomebodyLeaves => "somebody_leaves",
-            Self::TwoJoin => "two_join",
-            Self::SignallingLost => "signalling_lost",
-            Self::Toggles => "toggles",
-            Self::RelayBlocked => "relay_blocked",
-            Self::RelayKilled => "relay_killed",
-            Self::EdgeKilled => "edge_killed",
-            Self::RoamHard => "roam_hard",
-            Self::RoamSoft => "roam_soft",
-            Self::Sixteen => "sixteen",
-            Self::Churn => "churn",
-            Self::Uplink => "uplink",
-            Self::Asked => "asked",
-        }
-    }
-
-    /// The class of a name.
-    #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|class| class.name() == name)
-    }
-
-    /// Counts only in its own fields: a kill, a partition or a lost network.
-    #[must_use]
-    pub fn stands_apart(self) -> bool {
-        self.has_no_twin() || self == Self::RelayBlocked
-    }
-
-    /// Measured by itself: what dies has no twin, and neither has a room that is too large for a mesh or changes all the time.
-    #[must_use]
-    pub const fn has_no_twin(self) -> bool {
-        matches!(self, Self::RelayKilled | Self::EdgeKilled | Self::RoamHard | Self::RoamSoft | Self::Sixteen | Self::Churn)
-    }
-
-    /// Within what the goals for gaps speak of: loss up to 5 %, differences up to 150 ms, nothing broken besides.
-    #[must_use]
-    pub fn is_gated(self) -> bool {
-        !self.stands_apart() && !matches!(self, Self::Loss10 | Self::Slower200 | Self::Hops | Self::RelayStalls | Self::Uplink)
-    }
-
-    pub fn shape(self, trial: &mut Trial, rng: &mut Rng) {
-        match self {
-            Self::Loss1 => trial.loss = 0.01,
-            Self::Loss5 | Self::Hops => trial.loss = 0.05,
-            Self::Loss10 => trial.loss = 0.1,
-            Self::Bursts => trial.burst = true,
-            Self::Jitter30 => trial.jitter = 30.0,
-            Self::Jitter100 => trial.jitter = 100.0,
-            Self::Faster50 => trial.diff = -50.0,
-            Self::Slower50 => trial.diff = 50.0,
-            Self::Slower150 => trial.diff = 150.0,
-            Self::Slower200 => trial.diff = 200.0,
-            Self::Toggles | Self::TwoJoin | Self::SomebodyLeaves => trial.diff = rng.between(0, 40) as f64,
-            // What dies must have been in use: these are about one direction only.
-            Self::RelayKilled => (trial.up, trial.participants) = (true, rng.between(3, 6) as usize),
-            Self::EdgeKilled => (trial.up, trial.participants) = (true, rng.between(3, 4) as usize),
-            Self::RoamHard | Self::RoamSoft => (trial.up, trial.participants) = (true, rng.between(2, 4) as usize),
-            Self::Sixteen => (trial.up, trial.participants) = (true, 8),
-            // A mesh that an uplink bears is a small one.
-            Self::Uplink => trial.participants = rng.between(2, 4) as usize,
-            Self::RelayBlocked => trial.up = true,
-            _ => {}
-        }
-    }
-}
 
 /// One comparison.
 #[derive(Clone, Debug)]
@@ -194,11 +53,25 @@ pub struct Trial {
     pub diff: f64,
 }
 
+/// What both runs of a comparison agree on beforehand.
+#[derive(Clone, Copy, Debug)]
+struct Plan {
+    /// The limit of a mesh in the run that moves: nothing before the trigger goes beyond it.
+    limit: usize,
+    /// The limit that keeps the twin where it is.
+    twin: usize,
+}
+
 impl Trial {
-    /// By how many milliseconds the new path is slower than the old one; 0 where it is not.
-    #[must_use]
-    pub fn slower(&self) -> f64 {
-        if self.up { self.diff.max(0.0) } else { (-self.diff).max(0.0) }
+    fn plan(&self, scenario: Option<&Scenario>) -> Plan {
+        let (most, last) = scenario.map_or((0, 0), Scenario::people);
+        let count = if last > 1 { last } else { self.participants };
+        if self.up {
+            let limit = most.max(count);
+            Plan { limit, twin: limit + 2 }
+        } else {
+            Plan { limit: most.max(count + 1), twin: count }
+        }
     }
 
     /// Runs both, and compares.
@@ -211,32 +84,21 @@ impl Trial {
             Class::Churn => self.churn(),
             class if class.has_no_twin() => self.disaster(),
             _ => {
-                let own = self.with_people_of(scenario);
-                let with = own.side(true, scenario)?;
-                let until = with.until;
-                let without = own.side_until(false, scenario, Some(until))?;
-                Ok(compare(&own, &with, &without))
+                let plan = self.plan(scenario);
+                let with = self.side(plan, scenario, None)?;
+                let without = self.side(plan, scenario, Some(&with))?;
+                Ok(compare(self, &with, &without))
             }
-        }
-    }
-
-    fn side(&self, switch: bool, scenario: Option<&Scenario>) -> Result<Side, Failure> {
-        self.side_until(switch, scenario, None)
-    }
-
-    /// The room's limit that makes it change, or not.
-    fn mesh_max(&self, switch: bool) -> usize {
-        let count = self.participants;
-        match (self.up, switch) {
-            (true, true) | (false, false) => count,
-            (true, false) => count + 2,
-            (false, true) => count + 1,
         }
     }
 
     fn runner(&self, mesh_max: usize, scenario: Option<&Scenario>) -> Runner {
         let mut plain = Scenario::parse("name = 'bench'\nstep = []", &|_| None).expect("a scenario without steps");
-        plain.room = scenario.map(|scenario| scenario.room.clone()).unwrap_or_default();
+        if let Some(scenario) = scenario {
+            plain.room = scenario.room.clone();
+            // The room is to be moved by the trigger and not by what is on its screens, unless the file says that it is.
+            plain.room.relay_for_screens = plain.room.relay_for_screens.or(Some(false));
+        }
         (plain.room.mesh_max, plain.room.mesh_max_audio) = (Some(mesh_max), Some(mesh_max));
         // Only what is compared has to be kept.
         let mut runner = Runner::new(&plain, self.seed, self.class != Class::Churn);
@@ -248,6 +110,7 @@ impl Trial {
         if self.class == Class::Hops {
             net.direct.loss = self.loss;
             net.relay.loss = 1.0 - (1.0 - self.loss).sqrt();
+            net.common = Common { loss: 0.0, burst, jitter_ms: self.jitter };
         } else {
             net.common = Common { loss: self.loss, burst, jitter_ms: self.jitter };
         }
@@ -284,50 +147,82 @@ impl Trial {
         Access { up: Rate::kbps(copies * 1_250), ..Access::default() }
     }
 
-    /// Established participants: those of the scenario, where it has any.
-    fn with_people_of(&self, scenario: Option<&Scenario>) -> Self {
-        let joins = scenario.into_iter().flat_map(|scenario| &scenario.steps);
-        let people = joins.map(|step| if let Step::Join { who, .. } = step { who.len() } else { 0 }).sum::<usize>();
-        Self { participants: if people > 1 { people } else { self.participants }, ..self.clone() }
-    }
-
-    fn side_until(&self, switch: bool, scenario: Option<&Scenario>, until: Option<Duration>) -> Result<Side, Failure> {
-        let mut runner = self.runner(self.mesh_max(switch), scenario);
+    /// One of the two: the run that moves, or the twin of one.
+    fn side(&self, plan: Plan, scenario: Option<&Scenario>, first: Option<&Side>) -> Result<Side, Failure> {
+        let mut runner = self.runner(if first.is_some() { plan.twin } else { plan.limit }, scenario);
         // What a scenario checks is said of the room it was written for, not of one whose relay is configured to move or not to.
         for step in scenario.iter().flat_map(|scenario| &scenario.steps).filter(|step| !matches!(step, Step::Check { .. })) {
             runner.step(step).map_err(|what| runner.failure(what))?;
         }
-        let extra = if self.up { 0 } else { 2 };
-        for at in runner.world.nodes.len()..self.participants + extra {
-            self.join(&mut runner.world, &format!("n{at}"));
-            runner.pass(Duration::from_millis(120));
+        let present = |world: &World| (0..world.nodes.len()).filter(|at| world.is_present(*at)).collect::<Vec<_>>();
+        let there = present(&runner.world).len();
+        if there < 2 {
+            self.settle_in(&mut runner, self.participants.saturating_sub(there));
+        }
+        let established = first.map_or_else(|| present(&runner.world), |first| first.established.clone());
+        let movers = first.map_or_else(|| (plan.limit + 1).saturating_sub(established.len()).max(1), |first| first.movers);
+        let extras = runner.world.nodes.len();
+        if !self.up {
+            self.settle_in(&mut runner, movers);
         }
         runner.pass(WARM_UP);
-        let mut side = Side::new(self, &runner.world);
-        self.trigger(&mut runner, &mut side, until)?;
+        let mut side = Side::new(self, &runner.world, established, movers);
+        self.wait(&mut runner, &side, first)?;
+        self.trigger(&mut runner, &mut side, extras, first.map(|first| first.until))?;
         runner.verdict()?;
         side.finish(self, &runner.world);
         Ok(side)
     }
 
-    /// The newcomer comes or those too many leave; then until everything has moved and come to rest, or as long as the other run took.
-    fn trigger(&self, runner: &mut Runner, side: &mut Side, until: Option<Duration>) -> Result<(), Failure> {
+    /// So many join one after another.
+    fn settle_in(&self, runner: &mut Runner, count: usize) {
+        for _ in 0..count {
+            let name = fresh_name(&runner.world, &format!("n{}", runner.world.nodes.len()));
+            self.join(&mut runner.world, &name);
+            runner.pass(Duration::from_millis(120));
+        }
+    }
+
+    /// Until the room is where the trigger is to find it, or clearly never will be; the twin as long as the other.
+    fn wait(&self, runner: &mut Runner, side: &Side, first: Option<&Side>) -> Result<(), Failure> {
+        runner.verdict()?;
+        // The way to the relay is cut a while before the trigger.
+        let head = if self.class == Class::RelayBlocked { BLOCKED_BEFORE } else { Duration::ZERO };
+        match first {
+            Some(first) => runner.pass((first.triggered() - head).saturating_sub(runner.world.now - runner.world.base)),
+            None => {
+                let until = runner.world.now + READY_WITHIN;
+                while !side.is_ready(self, &runner.world) && runner.world.now < until {
+                    runner.pass(READY_LOOK);
+                }
+            }
+        }
+        runner.verdict()
+    }
+
+    /// The newcomers come or those too many leave; then until everything has moved and come to rest, or as long as the other run took.
+    fn trigger(&self, runner: &mut Runner, side: &mut Side, extras: usize, until: Option<Duration>) -> Result<(), Failure> {
         if self.class == Class::RelayBlocked {
-            for (from, to) in [(End::Host(0), End::Relay), (End::Relay, End::Host(0))] {
+            let end = End::Host(side.established.first().copied().unwrap_or(0));
+            for (from, to) in [(end, End::Relay), (End::Relay, end)] {
                 runner.world.net.block(Plane::Media, from, to, true);
             }
             // Until everybody knows: the relay's leg of this one is suspect.
-            runner.pass(Duration::from_secs(2));
+            runner.pass(BLOCKED_BEFORE);
         }
         side.begin(&runner.world);
         if self.up {
-            self.join(&mut runner.world, "late");
+            for _ in 0..side.movers {
+                let name = fresh_name(&runner.world, "late");
+                self.join(&mut runner.world, &name);
+            }
             if self.class == Class::TwoJoin {
-                self.join(&mut runner.world, "later");
+                let name = fresh_name(&runner.world, "later");
+                self.join(&mut runner.world, &name);
             }
         } else {
-            for name in [self.participants, self.participants + 1] {
-                runner.world.with(name, |node, now| node.leave(now));
+            for at in extras..extras + side.movers {
+                runner.world.with(at, |node, now| node.leave(now));
             }
             // The room must have been small for so long.
             self.quiet(runner, side, runner.world.config.room.topology.down_hold);
@@ -340,7 +235,7 @@ impl Trial {
             let time = runner.world.now - started;
             if !disturbed && time >= self.disturbance() {
                 disturbed = true;
-                self.disturb(runner);
+                self.disturb(runner, side);
             }
             let over = match until {
                 Some(until) => runner.world.now - runner.world.base >= until,
@@ -359,11 +254,8 @@ impl Trial {
             let part = left.min(SLICE);
             runner.world.run(part);
             side.sample(&runner.world);
+            say(&mut runner.world, side);
             left -= part;
-        }
-        if side.sends_message(&runner.world) {
-            let number = runner.world.oracle.sent.get("n0").map_or(1, |sent| sent.len() as u64 + 1);
-            runner.world.send_data(0, number);
         }
     }
 
@@ -372,18 +264,22 @@ impl Trial {
         Duration::from_millis(150 + (self.seed * 37) % 200)
     }
 
-    fn disturb(&self, runner: &mut Runner) {
+    fn disturb(&self, runner: &mut Runner, side: &Side) {
         let world = &mut runner.world;
-        let last = self.participants - 1;
+        let [first, second, last] = match side.established.as_slice() {
+            [first, second] => [*first, *second, *second],
+            [first, second, .., last] => [*first, *second, *last],
+            _ => return,
+        };
         match self.class {
             Class::RelayStalls => world.stall(End::Relay, Duration::from_secs(2)),
-            Class::SomebodyLeaves if self.participants > 2 => world.with(last, |node, now| node.leave(now)),
-            Class::SignallingLost => world.drop_connection(0),
+            Class::SomebodyLeaves if side.established.len() > 2 => world.with(last, |node, now| node.leave(now)),
+            Class::SignallingLost => world.drop_connection(first),
             Class::Toggles => {
-                world.with(0, |node, now| node.set_muted(now, TrackSource::Camera, true));
+                world.with(first, |node, now| node.set_muted(now, TrackSource::Camera, true));
                 // A screen asks for the relay.
                 if self.up {
-                    world.with(1, |node, now| node.publish(now, source(What::Screen)));
+                    world.with(second, |node, now| node.publish(now, source(What::Screen)));
                 }
             }
             _ => {}
@@ -394,13 +290,15 @@ impl Trial {
     fn disaster(&self) -> Result<Measured, Failure> {
         let relayed = self.class == Class::RelayKilled;
         let mut runner = self.runner(if relayed { 2 } else { 8 }, None);
-        for at in 0..self.participants {
-            self.join(&mut runner.world, &format!("n{at}"));
-            runner.pass(Duration::from_millis(120));
-        }
+        self.settle_in(&mut runner, self.participants);
         runner.pass(WARM_UP + Duration::from_millis(self.seed % 200));
+        runner.verdict()?;
         let at = runner.world.now;
+        let mut side = Side::new(self, &runner.world, (0..self.participants).collect(), 0);
+        side.begin(&runner.world);
         let world = &mut runner.world;
+        // Some messages are under way when it happens.
+        say(world, &mut side);
         match self.class {
             Class::RelayKilled => world.kill(End::Relay),
             Class::RoamHard => world.roam(0, false),
@@ -411,20 +309,20 @@ impl Trial {
                 }
             }
         }
-        runner.pass(Duration::from_secs(12));
+        self.quiet(&mut runner, &mut side, WATCHED);
         runner.verdict()?;
-        Ok(super::compare::outage(self, &runner.world, at))
+        side.collect(&runner.world);
+        side.count_messages(&runner.world);
+        side.look_for_lost(&runner.world);
+        Ok(outage(&side, &runner.world, at))
     }
 
     /// A mesh of eight that eight more join: how long the eight take to move.
     fn crowd(&self) -> Result<Measured, Failure> {
         let mut runner = self.runner(self.participants, None);
-        for at in 0..self.participants {
-            self.join(&mut runner.world, &format!("n{at}"));
-            runner.pass(Duration::from_millis(120));
-        }
+        self.settle_in(&mut runner, self.participants);
         runner.pass(WARM_UP);
-        let mut side = Side::new(self, &runner.world);
+        let mut side = Side::new(self, &runner.world, (0..self.participants).collect(), 8);
         side.begin(&runner.world);
         (0..8).for_each(|at| self.join(&mut runner.world, &format!("late{at}")));
         let started = runner.world.now;
@@ -433,7 +331,7 @@ impl Trial {
             runner.verdict()?;
         }
         side.finish(self, &runner.world);
-        Ok(side.alone(self))
+        Ok(Measured::alone(&side))
     }
 
     /// One joins or leaves every second for ten minutes.
@@ -441,17 +339,20 @@ impl Trial {
         let mut runner = self.runner(4, None);
         let mut rng = Rng::new(self.seed);
         let (mut people, mut left): (Vec<usize>, Vec<(ParticipantId, Duration)>) = (Vec::new(), Vec::new());
-        let mut ghost = Duration::ZERO;
+        let (mut ghost, mut messages) = (Duration::ZERO, Messages::default());
         for _ in 0..CHURN_SECONDS {
             let now = runner.world.now - runner.world.base;
             if people.len() < 2 || (people.len() < 8 && rng.chance(0.5)) {
+                messages.joined.insert(runner.world.nodes.len(), now);
                 people.push(runner.world.nodes.len());
                 self.join(&mut runner.world, &format!("n{now:?}"));
             } else {
                 let at = people.swap_remove(rng.below(people.len() as u64) as usize);
                 left.extend(runner.world.nodes[at].machine.local().map(|id| (id, now)));
+                messages.check(&runner.world, &[at], now);
                 runner.world.with(at, |node, now| node.leave(now));
             }
+            people.iter().take(SENDERS).for_each(|at| messages.say(&mut runner.world, *at, now));
             runner.pass(Duration::from_secs(1));
             runner.verdict()?;
             let now = runner.world.now - runner.world.base;
@@ -460,8 +361,80 @@ impl Trial {
                 ghost = ghost.max(since.unwrap_or_default());
             }
         }
+        messages.check(&runner.world, &people, runner.world.now - runner.world.base);
         let times: Vec<_> = runner.world.oracle.handovers.iter().map(|(at, _)| *at - runner.world.base).collect();
-        let (ghost_ms, switches) = (Some(ghost.as_secs_f64() * 1e3), switches_at_once(&times));
-        Ok(Measured { ghost_ms, switches, moved: true, ..Measured::default() })
+        let mut side = Side::new(self, &runner.world, people, 0);
+        side.look_for_lost(&runner.world);
+        // Whoever came in the last second is not there yet: who hears whom is looked at in other classes.
+        side.silent.clear();
+        Ok(Measured {
+            ghost_ms: Some(ghost.as_secs_f64() * 1e3),
+            switches: switches_at_once(&times),
+            messages_sent: messages.sent.len() as u64,
+            messages_lost: messages.lost,
+            messages_doubled: messages.doubled,
+            committed: true,
+            moved: true,
+            ..Measured::alone(&side)
+        })
+    }
+}
+
+/// How long before the trigger somebody's way to the relay is cut.
+const BLOCKED_BEFORE: Duration = Duration::from_secs(2);
+
+/// A name nobody has.
+fn fresh_name(world: &World, wish: &str) -> String {
+    let mut name = wish.to_owned();
+    while world.find(&name).is_some() {
+        name.push('+');
+    }
+    name
+}
+
+/// Those whose turn it is send a reliable message.
+fn say(world: &mut World, side: &mut Side) {
+    for at in side.message_senders(world) {
+        say_next(world, at);
+    }
+}
+
+/// The next message of a participant; its number, where it was taken.
+fn say_next(world: &mut World, at: usize) -> Option<u64> {
+    let number = world.oracle.sent.get(&world.nodes[at].name).map_or(1, |sent| sent.len() as u64 + 1);
+    world.send_data(at, number).then_some(number)
+}
+
+/// Reliable messages of a room in which people come and go.
+#[derive(Default)]
+struct Messages {
+    joined: BTreeMap<usize, Duration>,
+    /// Who sent which, and when.
+    sent: Vec<(usize, u64, Duration)>,
+    lost: u64,
+    doubled: u64,
+}
+
+impl Messages {
+    fn say(&mut self, world: &mut World, at: usize, now: Duration) {
+        self.sent.extend(say_next(world, at).map(|number| (at, number, now)));
+    }
+
+    /// What the given ones should have got by now: all that was sent when both had been there for a while, a while ago.
+    fn check(&mut self, world: &World, people: &[usize], now: Duration) {
+        let since = |at: usize| self.joined.get(&at).map(|joined| *joined + CHURN_GRACE);
+        let (mut lost, mut doubled) = (0, 0);
+        for &at in people {
+            for sender in self.joined.keys().copied().filter(|sender| *sender != at) {
+                let Some(from) = since(at).max(since(sender)) else { continue };
+                let due = self.sent.iter().filter(|(by, _, when)| *by == sender && *when >= from && *when + CHURN_GRACE <= now);
+                let due: Vec<u64> = due.map(|(_, number, _)| *number).collect();
+                let name = &world.nodes[sender].name;
+                let got = world.nodes[at].messages.iter().filter(|(by, _)| by == name).map(|(_, number)| *number);
+                let (missing, again) = lost_and_doubled(&due, &got.collect::<Vec<_>>());
+                (lost, doubled) = (lost + missing, doubled + again);
+            }
+        }
+        (self.lost, self.doubled) = (self.lost + lost, self.doubled + doubled);
     }
 }

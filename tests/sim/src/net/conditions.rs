@@ -45,6 +45,40 @@ pub struct Burst {
     pub loss: f64,
 }
 
+impl Conditions {
+    /// Share of the packets lost in the long run.
+    #[must_use]
+    pub fn mean_loss(&self) -> f64 {
+        either(self.loss, self.burst)
+    }
+
+    /// Chance has a part in what it does to packets, other than the same in every run.
+    #[must_use]
+    pub fn is_fickle(&self) -> bool {
+        self.loss > 0.0 || self.burst.is_some() || self.jitter_ms > 0.0 || self.reorder > 0.0 || self.duplicate > 0.0
+    }
+}
+
+impl Burst {
+    /// Share of the packets lost in the long run.
+    fn mean_loss(self) -> f64 {
+        if self.enter > 0.0 { self.loss * self.enter / (self.enter + self.leave) } else { 0.0 }
+    }
+}
+
+impl Common {
+    /// Share of the packets lost in the long run.
+    #[must_use]
+    pub fn mean_loss(&self) -> f64 {
+        either(self.loss, self.burst)
+    }
+}
+
+/// Lost by one cause or the other.
+fn either(loss: f64, burst: Option<Burst>) -> f64 {
+    1.0 - (1.0 - loss) * (1.0 - burst.map_or(0.0, Burst::mean_loss))
+}
+
 /// What befalls the media of one participant on its way to another, by whatever path: the same packets are lost and late in a run that
 /// changes the path and in one that does not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
@@ -79,5 +113,21 @@ impl Chain {
             self.states.push(bad != changes);
         }
         self.states[slot as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bursts_lose_in_the_mean_what_their_channel_loses() {
+        let burst = Burst { enter: 0.01, leave: 0.35, loss: 0.6 };
+        let mut chain = Chain::new(7);
+        let slots = 1_000_000;
+        let bad = (0..slots).filter(|slot| chain.is_bad(burst, *slot)).count() as f64 / slots as f64;
+        assert!((bad * burst.loss - burst.mean_loss()).abs() < 0.001, "{bad} against {}", burst.mean_loss());
+        let both = Common { loss: 0.5, burst: Some(Burst { enter: 1.0, leave: 0.0, loss: 0.5 }), jitter_ms: 0.0 };
+        assert!((both.mean_loss() - 0.75).abs() < 1e-9);
     }
 }

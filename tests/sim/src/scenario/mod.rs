@@ -1,7 +1,9 @@
 //! Scenarios: files that say who does what, what goes wrong, and what must hold. `SCENARIOS.md` documents every field.
 
+mod check;
 mod run;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use segue_session::room::{RoomConfig, TopologyConfig};
@@ -297,7 +299,26 @@ impl Scenario {
                 }
             }
         }
+        check::check(&scenario)?;
         Ok(scenario)
+    }
+}
+
+impl Scenario {
+    /// How many participants its steps have in the room at once at most, and how many at the end.
+    #[must_use]
+    pub fn people(&self) -> (usize, usize) {
+        let (mut present, mut most) = (BTreeSet::new(), 0);
+        for step in &self.steps {
+            match step {
+                Step::Join { who, .. } => present.extend(who.iter().cloned()),
+                Step::Leave { who } => who.iter().for_each(|name| _ = present.remove(name)),
+                Step::Kill { who } => _ = present.remove(who),
+                _ => {}
+            }
+            most = most.max(present.len());
+        }
+        (most, present.len())
     }
 }
 
@@ -325,6 +346,12 @@ mod tests {
         let scenario = parse(text).unwrap();
         let Step::Join { access: Some(access), .. } = &scenario.steps[0] else { panic!("a join") };
         assert_eq!(access.up.trace, [(0, 3_000), (10_000, 800)]);
+    }
+
+    #[test]
+    fn people_are_those_who_came_and_did_not_go() {
+        let text = "name = 'x'\n[[step]]\ndo = 'join'\nwho = ['a', 'b', 'c']\n[[step]]\ndo = 'leave'\nwho = ['b']\n[[step]]\ndo = 'kill'\nwho = 'a'\n[[step]]\ndo = 'kill'\nwho = 'relay'\n[[step]]\ndo = 'join'\nwho = ['b']";
+        assert_eq!(parse(text).unwrap().people(), (3, 2));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use segue_media::bwe::{EstimatorConfig, Uplink};
 use segue_media::merge::{LegId, LegSources, MergeOutcome};
 use segue_media::packet::{MediaPacket, RtpPacket};
 use segue_media::receiver::{AudioPull, Receiver, ReceiverEvent};
-use segue_model::{EncodingId, ParticipantId, Path, Topology, TrackId, TrackKind, TrackSource};
+use segue_model::{EncodingId, ParticipantId, Path, Topology, TopologyPolicy, TrackId, TrackKind, TrackSource};
 use segue_session::peer::{
     CarrierState, Command, ConnectionState, LegEvent, LegKey, LinkState, PeerConfig, PeerEvent, PeerMachine, RouteLeg, SdpKind,
     TrackInfo,
@@ -98,6 +98,7 @@ pub struct NodeSetup {
 /// A participant.
 pub struct Node {
     pub name: String,
+    pub policy: TopologyPolicy,
     pub clock: LocalClock,
     base: Instant,
     number: u64,
@@ -136,6 +137,8 @@ pub struct Node {
     receiver_stale: bool,
     receiver_due: Option<Instant>,
     pub gone: bool,
+    /// The call ended for it though it did not want to leave.
+    pub thrown_out: bool,
 }
 
 impl Node {
@@ -143,6 +146,7 @@ impl Node {
         let NodeSetup { clock, base, number, seed, record } = setup;
         let mut node = Self {
             name: name.to_owned(),
+            policy: options.policy,
             clock,
             base,
             number,
@@ -173,6 +177,7 @@ impl Node {
             receiver_stale: true,
             receiver_due: None,
             gone: false,
+            thrown_out: false,
         };
         node.machine.connect(now);
         node
@@ -592,7 +597,10 @@ impl Node {
                     publication.request_keyframe(encoding);
                 }
             }
-            PeerEvent::ConnectionStateChanged(ConnectionState::Disconnected { .. }) => self.gone = true,
+            PeerEvent::ConnectionStateChanged(ConnectionState::Disconnected { .. }) => {
+                self.thrown_out |= !self.gone;
+                self.gone = true;
+            }
             _ => {}
         }
     }

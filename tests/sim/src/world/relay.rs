@@ -173,6 +173,11 @@ impl Relay {
         self.members.len()
     }
 
+    /// Messages and their bytes that are held for each participant until it acknowledges them.
+    pub fn unacknowledged(&self) -> impl Iterator<Item = (ParticipantId, (usize, usize))> {
+        self.seats.iter().map(|(id, seat)| (*id, seat.carrier.unacknowledged()))
+    }
+
     pub fn poll_timeout(&self) -> Option<Instant> {
         let seats = self.seats.values().filter_map(|seat| seat.carrier.poll_timeout()).min();
         let transports = self.members.values().flat_map(|member| [&member.publisher, &member.subscriber]).flatten();

@@ -66,7 +66,7 @@ impl SourceSpec {
         }
     }
 
-    fn interval(&self) -> Duration {
+    pub fn interval(&self) -> Duration {
         if self.kind == TrackKind::Audio { AUDIO_FRAME } else { Duration::from_secs(1) / self.fps.max(1) }
     }
 }
