@@ -12,6 +12,17 @@ pub const fn mix(seed: u64) -> u64 {
     z ^ (z >> 31)
 }
 
+/// What [`mix`] makes this number of.
+#[must_use]
+pub const fn unmix(mixed: u64) -> u64 {
+    let mut z = mixed ^ (mixed >> 31) ^ (mixed >> 62);
+    z = z.wrapping_mul(0x3196_42b2_d24d_8ec3);
+    z = z ^ (z >> 27) ^ (z >> 54);
+    z = z.wrapping_mul(0x96de_1b17_3f11_9089);
+    z = z ^ (z >> 30) ^ (z >> 60);
+    z.wrapping_sub(0x9e37_79b9_7f4a_7c15)
+}
+
 /// One number out of several.
 #[must_use]
 pub fn hash(words: &[u64]) -> u64 {
@@ -67,5 +78,17 @@ impl Rng {
     /// Where there is none.
     pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
         &from[self.below(from.len() as u64) as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_mixed_can_be_had_back() {
+        for number in [0, 1, 7, u64::MAX, 0x0123_4567_89ab_cdef] {
+            assert_eq!(unmix(mix(number)), number);
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use segue::{
-    AudioSource, Channels, Edge, IceOptions, Interfaces, Path, Reliability, Room, RoomEvent, RoomOptions, TrackKind,
+    AudioSource, Channels, Edge, IceOptions, Interfaces, Path, Reliability, Room, RoomEvent, RoomOptions, Topology, TrackKind,
     TrackOptions, VideoOptions, VideoSource,
 };
 use segue_codec::source::{SyntheticSource, VideoSource as _};
@@ -63,6 +63,8 @@ pub enum Told {
     Left,
     /// An edge moved.
     Path(Edge, Path),
+    /// The room moved.
+    Topology(Topology),
     /// A reliable message came: from whom, its number.
     Message(usize, u32),
 }
@@ -212,6 +214,7 @@ async fn observe(room: Room, record: Record, told: Telling) {
             RoomEvent::ParticipantJoined(participant) => place(participant.identity()).map(Told::Joined),
             RoomEvent::ParticipantLeft { .. } => Some(Told::Left),
             RoomEvent::PathChanged { edge, path, .. } => Some(Told::Path(edge, path)),
+            RoomEvent::TopologyChanged { to, .. } => Some(Told::Topology(to)),
             RoomEvent::DataReceived { from, topic, payload, .. } if topic == TOPIC => {
                 let speaker = room.participant(from).and_then(|participant| place(participant.identity()));
                 let number = payload.get(..4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use segue::{Playout, TrackKind};
+use segue::{Playout, Topology, TrackKind};
 use segue_codec::audio::FRAME_SAMPLES;
 
 use super::caller::{Told, interval};
@@ -22,6 +22,9 @@ const SILENT: Duration = Duration::from_millis(900);
 
 /// An outage begins at most so long after a disaster: what was sent before it is played still.
 const OUTAGE_BEGINS: Duration = Duration::from_secs(4);
+
+/// The most changes of a room in so much time is one.
+const WINDOW: Duration = Duration::from_secs(30);
 
 /// What one comparison gave; times in milliseconds, one value for each edge.
 #[derive(Clone, Debug, Default)]
@@ -47,6 +50,8 @@ pub struct Measured {
     pub audio_outages: Vec<(usize, usize, f64)>,
     pub video_outages: Vec<(usize, usize, f64)>,
     pub unmoved: usize,
+    /// The most changes between mesh and relay within 30 s that anybody was told of.
+    pub switches: usize,
     pub late: u64,
     pub lost: (u64, u64),
     pub cut: u64,
@@ -155,6 +160,18 @@ fn decided(scenario: &Scenario, side: &Side) -> Instant {
     moment.unwrap_or(side.trigger)
 }
 
+/// The most changes between mesh and relay within 30 s, since the first captures. A room on its way between the two is neither.
+fn switches(start: Instant, told: &[(Instant, Told)]) -> usize {
+    let settled = told.iter().filter_map(|(at, told)| match told {
+        Told::Topology(topology) if *topology != Topology::Mixed && *at >= start => Some((*at, *topology)),
+        _ => None,
+    });
+    let mut changes: Vec<(Instant, Topology)> = settled.collect();
+    changes.dedup_by_key(|(_, topology)| *topology);
+    let within = |first: Instant| changes.iter().filter(|(at, _)| (first..first + WINDOW).contains(at)).count();
+    changes.iter().map(|(at, _)| within(*at)).max().unwrap_or_default()
+}
+
 /// What needs no twin.
 fn common(scenario: &Scenario, side: &Side) -> Measured {
     let mut measured =
@@ -166,6 +183,8 @@ fn common(scenario: &Scenario, side: &Side) -> Measured {
         measured.messages_doubled += (numbers.len() - distinct.len()) as u64;
         measured.messages_disordered += numbers.windows(2).filter(|pair| pair[1] < pair[0]).count() as u64;
     }
+    let told = side.callers.iter().take(scenario.participants).map(|caller| switches(side.start, &caller.told()));
+    measured.switches = told.max().unwrap_or_default();
     let edges = edges(side, scenario.participants);
     let alive = |edge: &&Edge| edge.frames.last().is_some_and(|(_, at)| *at + SILENT >= side.until);
     let all = scenario.participants * (scenario.participants - 1) * 2;
@@ -232,4 +251,49 @@ pub fn outages(scenario: &Scenario, side: &Side) -> Measured {
         }
     }
     measured
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FRAME: Duration = Duration::from_millis(40);
+
+    fn pictures(start: Instant, which: impl Iterator<Item = u64>) -> Edge {
+        let frames = which.map(|number| (number, start + FRAME * number as u32)).collect();
+        Edge { listener: 0, speaker: 1, kind: TrackKind::Video, frames, heard: Vec::new(), doubled: 0 }
+    }
+
+    #[test]
+    fn frames_that_only_the_twin_played_are_missing() {
+        let all: BTreeSet<u64> = (0..100).collect();
+        let without = |gone: &[u64]| all.iter().copied().filter(|number| !gone.contains(number)).collect::<BTreeSet<_>>();
+        assert_eq!(missing(&all, &all, 0..100), (0, 0));
+        assert_eq!(missing(&without(&[10, 11, 12, 50]), &all, 0..100), (3, 4));
+        // What neither played interrupts nothing, and what is outside is not looked at.
+        assert_eq!(missing(&without(&[10, 11, 12]), &without(&[11]), 0..100), (2, 2));
+        assert_eq!(missing(&without(&[10]), &all, 11..100), (0, 0));
+    }
+
+    #[test]
+    fn pictures_that_came_late_are_an_excess_and_pictures_not_captured_are_none() {
+        let start = Instant::now();
+        let window = start..start + Duration::from_secs(4);
+        let mut late = pictures(start, 0..100);
+        late.frames[50].1 += Duration::from_millis(25);
+        assert_eq!(longest_excess(&late, window.clone()), Duration::from_millis(25));
+        assert_eq!(longest_excess(&pictures(start, (0..100).filter(|number| *number != 50)), window), Duration::ZERO);
+    }
+
+    #[test]
+    fn every_change_of_the_room_within_half_a_minute_is_counted() {
+        let start = Instant::now();
+        let told = |changes: &[(u64, Topology)]| -> Vec<_> {
+            changes.iter().map(|(at, to)| (start + Duration::from_secs(*at), Told::Topology(*to))).collect()
+        };
+        let (mesh, mixed, relayed) = (Topology::Mesh, Topology::Mixed, Topology::Relayed);
+        assert_eq!(switches(start, &told(&[])), 0);
+        assert_eq!(switches(start, &told(&[(5, mixed), (6, relayed)])), 1);
+        assert_eq!(switches(start, &told(&[(5, relayed), (9, mesh), (12, relayed), (50, mesh)])), 3);
+    }
 }

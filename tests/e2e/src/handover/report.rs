@@ -213,7 +213,7 @@ impl Report {
             "relay_kill_audio_ms": { "p95": self.outage(What::RelayKilled, |m| &m.audio_outages) },
             "relay_kill_video_ms": { "p95": self.outage(What::RelayKilled, |m| &m.video_outages) },
             "edge_kill_ms": { "p95": self.outage(What::EdgeCut, |m| &m.audio_outages) },
-            "switches_per_30s_max": u64::from(!audio.is_empty()),
+            "switches_per_30s_max": self.runs.iter().filter(|(scenario, _)| !scenario.is_disaster()).map(|(_, m)| m.switches).max(),
             "late_captures": self.sum(|m| m.late),
             "worst_scenario": worst.map(|(scenario, _)| scenario.name),
         });

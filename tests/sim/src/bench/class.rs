@@ -21,10 +21,22 @@ pub enum Class {
     Skew,
     Hops,
     RelayStalls,
+    /// Somebody leaves in each state of the change, by seeds.
     SomebodyLeaves,
+    /// A process dies in each state of the change, by seeds.
+    SomebodyDies,
     TwoJoin,
     SignallingLost,
     Toggles,
+    /// Cameras and microphones are muted in the middle, and not any more before it is over.
+    Mutes,
+    /// Feedback, heartbeats and signalling are lost like media.
+    ControlLost,
+    /// Crossed conditions.
+    Loss5Slower150,
+    Loss5Jitter30,
+    /// Numbers and timestamps of the sources begin anew in the overlap.
+    Rollover,
     RelayBlocked,
     RelayKilled,
     EdgeKilled,
@@ -41,7 +53,7 @@ pub enum Class {
 }
 
 impl Class {
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 33] = [
         Self::Clean,
         Self::Loss1,
         Self::Loss5,
@@ -58,9 +70,15 @@ impl Class {
         Self::Hops,
         Self::RelayStalls,
         Self::SomebodyLeaves,
+        Self::SomebodyDies,
         Self::TwoJoin,
         Self::SignallingLost,
         Self::Toggles,
+        Self::Mutes,
+        Self::ControlLost,
+        Self::Loss5Slower150,
+        Self::Loss5Jitter30,
+        Self::Rollover,
         Self::RelayBlocked,
         Self::RelayKilled,
         Self::EdgeKilled,
@@ -91,9 +109,15 @@ impl Class {
             Self::Hops => "hops",
             Self::RelayStalls => "relay_stalls",
             Self::SomebodyLeaves => "somebody_leaves",
+            Self::SomebodyDies => "somebody_dies",
             Self::TwoJoin => "two_join",
             Self::SignallingLost => "signalling_lost",
             Self::Toggles => "toggles",
+            Self::Mutes => "mutes",
+            Self::ControlLost => "control5",
+            Self::Loss5Slower150 => "loss5_diff+150",
+            Self::Loss5Jitter30 => "loss5_jitter30",
+            Self::Rollover => "rollover",
             Self::RelayBlocked => "relay_blocked",
             Self::RelayKilled => "relay_killed",
             Self::EdgeKilled => "edge_killed",
@@ -135,7 +159,9 @@ impl Class {
     pub fn refuses_scenario(self) -> Option<&'static str> {
         match self {
             class if class.has_no_twin() => Some("plays a room of its own, in which nothing of a scenario file would be"),
-            Self::Skew | Self::Uplink => Some("is about those who join, and a scenario file says itself who joins and how"),
+            Self::Skew | Self::Uplink | Self::Rollover => {
+                Some("is about those who join, and a scenario file says itself who joins and how")
+            }
             Self::Reordering | Self::Hops => Some("says what paths do, and so may a scenario file: say it there"),
             _ => None,
         }
@@ -145,7 +171,9 @@ impl Class {
     pub fn shape(self, trial: &mut Trial, rng: &mut Rng) {
         match self {
             Self::Loss1 => trial.loss = 0.01,
-            Self::Loss5 | Self::Hops => trial.loss = 0.05,
+            Self::Loss5 | Self::Hops | Self::ControlLost => trial.loss = 0.05,
+            Self::Loss5Slower150 => (trial.loss, trial.diff) = (0.05, 150.0),
+            Self::Loss5Jitter30 => (trial.loss, trial.jitter) = (0.05, 30.0),
             Self::Loss10 => trial.loss = 0.1,
             Self::Bursts => trial.burst = true,
             Self::Jitter30 => trial.jitter = 30.0,
@@ -154,7 +182,13 @@ impl Class {
             Self::Slower50 => trial.diff = 50.0,
             Self::Slower150 => trial.diff = 150.0,
             Self::Slower200 => trial.diff = 200.0,
-            Self::Toggles | Self::TwoJoin | Self::SomebodyLeaves => trial.diff = rng.between(0, 40) as f64,
+            Self::Toggles | Self::Mutes | Self::TwoJoin => trial.diff = rng.between(0, 40) as f64,
+            // Others must be left.
+            Self::SomebodyLeaves | Self::SomebodyDies => {
+                (trial.diff, trial.participants) = (rng.between(0, 40) as f64, trial.participants.max(3));
+            }
+            // Only of this direction it is known beforehand when the overlap is.
+            Self::Rollover => trial.up = true,
             // What dies must have been in use: these are about one direction only.
             Self::RelayKilled => (trial.up, trial.participants) = (true, rng.between(3, 6) as usize),
             Self::EdgeKilled => (trial.up, trial.participants) = (true, rng.between(3, 4) as usize),

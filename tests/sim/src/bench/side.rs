@@ -23,6 +23,9 @@ const MESSAGE_EVERY: Duration = Duration::from_millis(100);
 /// The last messages of each, which may still be on their way when a run ends.
 const LAST_MESSAGES: usize = 12;
 
+/// After the last edge has moved, what was sent on its old leg is still taken.
+const DRAIN: Duration = Duration::from_millis(100);
+
 /// So many of the established send reliable messages: two, so that the first one is sent some as well.
 pub const SENDERS: usize = 2;
 
@@ -153,6 +156,9 @@ pub struct Side {
     /// At least one edge took the path it was to take.
     pub committed: bool,
     next_message: Duration,
+    /// When something went wrong besides, and when it was taken back, since the beginning of the world.
+    pub disturbed: Option<Duration>,
+    pub mended: bool,
 }
 
 impl Side {
@@ -182,6 +188,8 @@ impl Side {
             moved: false,
             committed: false,
             next_message: Duration::ZERO,
+            disturbed: None,
+            mended: false,
         }
     }
 
@@ -344,6 +352,17 @@ impl Side {
                     slower_ms: slower(world, End::Host(speaker), End::Host(listener), self.up),
                 });
             }
+        }
+    }
+
+    /// Whether the change has come to a state: 0 decided, 1 the first edge on two paths, 2 the first edge moved, 3 all of them, a little ago.
+    pub fn has_reached(&self, world: &World, state: u64) -> bool {
+        let now = world.now - self.base;
+        match state {
+            0 => self.prepared.is_some(),
+            1 => self.moving.iter().any(|at| *at >= self.triggered()),
+            2 => self.committed,
+            _ => self.committed && !self.moves && self.last_commit.is_some_and(|last| now >= last + DRAIN),
         }
     }
 

@@ -110,9 +110,10 @@ impl Trial {
         if self.class == Class::Hops {
             net.direct.loss = self.loss;
             net.relay.loss = 1.0 - (1.0 - self.loss).sqrt();
-            net.common = Common { loss: 0.0, burst, jitter_ms: self.jitter };
+            net.common = Common { burst, jitter_ms: self.jitter, ..Common::default() };
         } else {
-            net.common = Common { loss: self.loss, burst, jitter_ms: self.jitter };
+            let control_loss = if self.class == Class::ControlLost { self.loss } else { 0.0 };
+            net.common = Common { loss: self.loss, burst, jitter_ms: self.jitter, control_loss };
         }
         if self.class == Class::Reordering {
             for path in [&mut net.direct, &mut net.relay] {
@@ -133,6 +134,10 @@ impl Trial {
         let at = world.join(JoinOptions { name: name.to_owned(), policy: TopologyPolicy::Auto, skew_ppm });
         if self.class == Class::Uplink {
             world.net.set_access(End::Host(at), &self.access());
+        }
+        if self.class == Class::Rollover {
+            let trigger = JOIN_EVERY * self.participants as u32 + WARM_UP;
+            world.nodes[at].rollover = Some(world.base + trigger + INTO_OVERLAP);
         }
         // In a churn it is the room that is looked at, not its pictures.
         let sources: &[What] = if self.class == Class::Churn { &[What::Microphone] } else { &[What::Microphone, What::Camera] };
@@ -168,7 +173,7 @@ impl Trial {
         runner.pass(WARM_UP);
         let mut side = Side::new(self, &runner.world, established, movers);
         self.wait(&mut runner, &side, first)?;
-        self.trigger(&mut runner, &mut side, extras, first.map(|first| first.until))?;
+        self.trigger(&mut runner, &mut side, extras, first)?;
         runner.verdict()?;
         side.finish(self, &runner.world);
         Ok(side)
@@ -179,7 +184,7 @@ impl Trial {
         for _ in 0..count {
             let name = fresh_name(&runner.world, &format!("n{}", runner.world.nodes.len()));
             self.join(&mut runner.world, &name);
-            runner.pass(Duration::from_millis(120));
+            runner.pass(JOIN_EVERY);
         }
     }
 
@@ -201,7 +206,7 @@ impl Trial {
     }
 
     /// The newcomers come or those too many leave; then until everything has moved and come to rest, or as long as the other run took.
-    fn trigger(&self, runner: &mut Runner, side: &mut Side, extras: usize, until: Option<Duration>) -> Result<(), Failure> {
+    fn trigger(&self, runner: &mut Runner, side: &mut Side, extras: usize, first: Option<&Side>) -> Result<(), Failure> {
         if self.class == Class::RelayBlocked {
             let end = End::Host(side.established.first().copied().unwrap_or(0));
             for (from, to) in [(end, End::Relay), (End::Relay, end)] {
@@ -228,16 +233,12 @@ impl Trial {
             self.quiet(runner, side, runner.world.config.room.topology.down_hold);
         }
         let started = runner.world.now;
-        let mut disturbed = false;
         loop {
             self.quiet(runner, side, SLICE);
             runner.verdict()?;
             let time = runner.world.now - started;
-            if !disturbed && time >= self.disturbance() {
-                disturbed = true;
-                self.disturb(runner, side);
-            }
-            let over = match until {
+            self.disturb(runner, side, time, first);
+            let over = match first.map(|first| first.until) {
                 Some(until) => runner.world.now - runner.world.base >= until,
                 None => side.is_settled(&runner.world, time),
             };
@@ -259,13 +260,33 @@ impl Trial {
         }
     }
 
-    /// When something goes wrong besides: in the middle of the overlap.
-    fn disturbance(&self) -> Duration {
-        Duration::from_millis(150 + (self.seed * 37) % 200)
+    /// When something goes wrong besides: in the middle of the overlap, or in each state in turn; in the twin at the same time.
+    fn is_disturbed(&self, world: &World, side: &Side, time: Duration, first: Option<&Side>) -> bool {
+        match (first, self.class) {
+            (Some(first), _) => first.disturbed.is_some_and(|at| world.now - world.base >= at),
+            (None, Class::SomebodyLeaves | Class::SomebodyDies) => {
+                side.has_reached(world, self.seed / Class::ALL.len() as u64 % STATES) || time >= AFTERMATH
+            }
+            _ => time >= Duration::from_millis(150 + (self.seed * 37) % 200),
+        }
     }
 
-    fn disturb(&self, runner: &mut Runner, side: &Side) {
-        let world = &mut runner.world;
+    fn disturb(&self, runner: &mut Runner, side: &mut Side, time: Duration, first: Option<&Side>) {
+        let now = runner.world.now - runner.world.base;
+        match side.disturbed {
+            None if self.is_disturbed(&runner.world, side, time, first) => {
+                side.disturbed = Some(now);
+                self.go_wrong(&mut runner.world, side);
+            }
+            Some(at) if self.class == Class::Mutes && !side.mended && now >= at + MUTED => {
+                side.mended = true;
+                mute(&mut runner.world, side, false);
+            }
+            _ => {}
+        }
+    }
+
+    fn go_wrong(&self, world: &mut World, side: &Side) {
         let [first, second, last] = match side.established.as_slice() {
             [first, second] => [*first, *second, *second],
             [first, second, .., last] => [*first, *second, *last],
@@ -274,7 +295,9 @@ impl Trial {
         match self.class {
             Class::RelayStalls => world.stall(End::Relay, Duration::from_secs(2)),
             Class::SomebodyLeaves if side.established.len() > 2 => world.with(last, |node, now| node.leave(now)),
+            Class::SomebodyDies if side.established.len() > 2 => world.kill(End::Host(last)),
             Class::SignallingLost => world.drop_connection(first),
+            Class::Mutes => mute(world, side, true),
             Class::Toggles => {
                 world.with(first, |node, now| node.set_muted(now, TrackSource::Camera, true));
                 // A screen asks for the relay.
@@ -377,6 +400,28 @@ impl Trial {
             moved: true,
             ..Measured::alone(&side)
         })
+    }
+}
+
+/// States of a change in which somebody leaves or dies: see [`Side::has_reached`].
+const STATES: u64 = 4;
+
+/// How long cameras and microphones are muted: shorter than a change takes.
+const MUTED: Duration = Duration::from_millis(300);
+
+/// From the decision to the middle of the overlap.
+const INTO_OVERLAP: Duration = Duration::from_millis(250);
+
+/// Between two of those who are there first.
+const JOIN_EVERY: Duration = Duration::from_millis(120);
+
+/// Both sources of the first, the voice of the second.
+fn mute(world: &mut World, side: &Side, muted: bool) {
+    let of = [(0, TrackSource::Camera), (0, TrackSource::Microphone), (1, TrackSource::Microphone)];
+    for (place, source) in of {
+        if let Some(at) = side.established.get(place).copied() {
+            world.with(at, |node, now| node.set_muted(now, source, muted));
+        }
     }
 }
 

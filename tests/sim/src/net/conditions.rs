@@ -90,6 +90,8 @@ pub struct Common {
     pub burst: Option<Burst>,
     /// Added to the delay, even between none and this.
     pub jitter_ms: f64,
+    /// Share of feedback and heartbeats lost on each path; so many messages of reliable connections have to be sent again.
+    pub control_loss: f64,
 }
 
 /// The states of a Gilbert-Elliott channel, as far as anybody asked.
@@ -127,7 +129,7 @@ mod tests {
         let slots = 1_000_000;
         let bad = (0..slots).filter(|slot| chain.is_bad(burst, *slot)).count() as f64 / slots as f64;
         assert!((bad * burst.loss - burst.mean_loss()).abs() < 0.001, "{bad} against {}", burst.mean_loss());
-        let both = Common { loss: 0.5, burst: Some(Burst { enter: 1.0, leave: 0.0, loss: 0.5 }), jitter_ms: 0.0 };
+        let both = Common { loss: 0.5, burst: Some(Burst { enter: 1.0, leave: 0.0, loss: 0.5 }), ..Common::default() };
         assert!((both.mean_loss() - 0.75).abs() < 1e-9);
     }
 }

@@ -177,7 +177,7 @@ impl Network {
     /// Whether a message on a reliable connection has to be sent twice.
     #[must_use]
     pub fn stumbles(&self, from: End, to: End, key: u64) -> bool {
-        let loss = self.conditions(from, to).loss;
+        let loss = 1.0 - (1.0 - self.conditions(from, to).loss) * (1.0 - self.common.control_loss);
         loss > 0.0 && unit(hash(&[self.seed, 7, from.word(), to.word(), key])) < loss
     }
 
@@ -239,6 +239,9 @@ impl Network {
                 return true;
             }
         }
+        if media.is_none() && self.common.control_loss > 0.0 && draw(10, from) < self.common.control_loss {
+            return true;
+        }
         // On the way to the relay nothing is decided yet: the packet has one fate for each of its receivers.
         let Some((owner, at)) = media.filter(|_| to != End::Relay) else { return false };
         if self.common.loss > 0.0 && unit(hash(&[self.seed, 8, owner.word(), to.word(), key])) < self.common.loss {
@@ -294,7 +297,7 @@ mod tests {
     fn common_losses_are_the_same_on_every_path() {
         let base = base();
         let mut network = Network::new(5, base);
-        network.common = Common { loss: 0.2, burst: Some(Burst { enter: 0.02, leave: 0.3, loss: 0.8 }), jitter_ms: 0.0 };
+        network.common = Common { loss: 0.2, burst: Some(Burst { enter: 0.02, leave: 0.3, loss: 0.8 }), ..Common::default() };
         let (a, b) = (End::Host(0), End::Host(1));
         for key in 0..5_000 {
             let media = Some((a, Duration::from_millis(key * 20)));

@@ -32,8 +32,8 @@ const MAX_MESSAGES: u64 = 100_000;
 type Checked = Result<(), ParseError>;
 
 /// `field cannot be value: why`.
-fn within<T: PartialOrd + std::fmt::Display>(field: &str, value: T, least: T, most: T) -> Checked {
-    if value >= least && value <= most { Ok(()) } else { Err(format!("{field} cannot be {value}: {least} to {most}")) }
+fn within<T: PartialOrd + std::fmt::Debug>(field: &str, value: T, least: T, most: T) -> Checked {
+    if value >= least && value <= most { Ok(()) } else { Err(format!("{field} cannot be {value:?}: {least:?} to {most:?}")) }
 }
 
 fn time(field: &str, ms: u64) -> Checked {
@@ -71,6 +71,7 @@ fn conditions(at: &str, conditions: Option<&Conditions>) -> Checked {
 fn common(at: &str, common: Option<&Common>) -> Checked {
     let Some(common) = common else { return Ok(()) };
     share(&format!("{at}.loss"), common.loss)?;
+    share(&format!("{at}.control_loss"), common.control_loss)?;
     delay(&format!("{at}.jitter_ms"), common.jitter_ms)?;
     burst(at, common.burst)
 }

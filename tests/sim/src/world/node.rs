@@ -16,7 +16,7 @@ use segue_session::peer::{
 use segue_wire::proto;
 
 use super::leg::{Leg, Session};
-use super::source::{AUDIO_FRAME, Publication, SourceSpec};
+use super::source::{AUDIO_FRAME, Publication, SourceSpec, seed_that_rolls_over};
 use super::traffic::Traffic;
 use super::uplink::START_RATE;
 use crate::clock::LocalClock;
@@ -139,6 +139,8 @@ pub struct Node {
     pub gone: bool,
     /// The call ended for it though it did not want to leave.
     pub thrown_out: bool,
+    /// When the numbers of what it publishes begin anew, by its own clock.
+    pub rollover: Option<Instant>,
 }
 
 impl Node {
@@ -178,6 +180,7 @@ impl Node {
             receiver_due: None,
             gone: false,
             thrown_out: false,
+            rollover: None,
         };
         node.machine.connect(now);
         node
@@ -572,7 +575,9 @@ impl Node {
                 if spec.muted != track.muted {
                     self.machine.set_muted(now, track.id, spec.muted);
                 }
-                let seed = self.rng.next();
+                let drawn = self.rng.next();
+                let seed =
+                    self.rollover.map_or(drawn, |at| seed_that_rolls_over(track.id, &spec, at.saturating_duration_since(now)));
                 self.routes_changed = true;
                 self.publications.insert(track.id, Publication::new(now, spec, track.id, seed));
             }

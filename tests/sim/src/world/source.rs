@@ -11,7 +11,7 @@ use segue_model::{DataRate, EncodingId, LayerId, MediaTime, TrackId, TrackKind, 
 use segue_session::peer::{EncodingInfo, LegKey, PublishRequest, RouteLeg};
 
 use crate::played::{INDEX_LEN, write_index};
-use crate::rng::{hash, unit};
+use crate::rng::{hash, unit, unmix};
 
 /// A source that sent nothing for this long is silent.
 const SILENCE: Duration = Duration::from_millis(100);
@@ -98,6 +98,15 @@ pub struct Publication {
     probe_at: Option<Instant>,
     /// The first packet of the latest frames: encoding, number of the frame, number of the packet.
     firsts: VecDeque<(LayerId, u32, u32)>,
+}
+
+/// The seed of a source whose timestamps, and for sound whose numbers of packets, begin anew so long after its first frame.
+pub fn seed_that_rolls_over(track: TrackId, spec: &SourceSpec, after: Duration) -> u64 {
+    let frames = (after.as_nanos() / spec.interval().as_nanos()) as u32;
+    let ticks = (after.as_nanos() * u128::from(spec.kind.clock_rate()) / 1_000_000_000) as u32;
+    let packets = if spec.kind == TrackKind::Audio { frames } else { 0 };
+    // How `SourceSender` takes its first numbers from its seed, backwards.
+    unmix(u64::from(packets.wrapping_neg()) << 32 | u64::from(ticks.wrapping_neg())) ^ u64::from(track.0)
 }
 
 impl Publication {
@@ -320,4 +329,23 @@ fn access_unit(index: u64, keyframe: bool, size: usize) -> Bytes {
     unit[..5].copy_from_slice(&[0, 0, 0, 1, if keyframe { 0x65 } else { 0x41 }]);
     write_index(index, &mut unit[5..5 + INDEX_LEN]);
     Bytes::from(unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_rolls_over_when_it_is_to() {
+        for (kind, source, fps) in
+            [(TrackKind::Audio, TrackSource::Microphone, 50), (TrackKind::Video, TrackSource::Camera, 30)]
+        {
+            let spec = SourceSpec { kind, source, fps, kbps: vec![32], dtx: false, muted: false };
+            let after = Duration::from_secs(14);
+            let sender = SourceSender::new(TrackId(3), kind, seed_that_rolls_over(TrackId(3), &spec, after));
+            let ticks = |at: Duration| MediaTime(at.as_millis() as u64 * u64::from(kind.clock_rate()) / 1_000);
+            assert!(sender.timestamp(ticks(after - Duration::from_millis(100))) > u32::MAX / 2);
+            assert!(sender.timestamp(ticks(after + Duration::from_millis(100))) < u32::MAX / 2);
+        }
+    }
 }

@@ -35,6 +35,7 @@ fn report(runs: impl IntoIterator<Item = (Class, bool, Measured)>) -> Report {
 }
 
 fn values(report: &Report) -> Vec<Value> {
+    report.lines.borrow_mut().clear();
     report.print();
     report.lines.borrow().iter().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
