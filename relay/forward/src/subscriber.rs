@@ -42,6 +42,13 @@ const SSRC_STEP: u32 = 0x9e37_79b1;
 /// does not fetch them.
 const MAX_WAITING: usize = 4_096;
 
+/// Of a hundred packets so many may be sent again twice at once: where more is lost the second copies would be a load themselves. On a long path
+/// what is lost a second time would come too late at the third.
+const SPARE: u32 = 5;
+
+/// And in a row, in hundredths: a burst of losses is answered simply.
+const MAX_SPARE: u32 = 800;
+
 /// What was sent under one sequence number. Small, because every leg has many.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sent {
@@ -149,6 +156,8 @@ pub(crate) struct Subscriber {
     by_ssrc: BTreeMap<Ssrc, usize>,
     next_ssrc: u32,
     next_transport_cc: u16,
+    /// Hundredths of packets that may be sent again twice at once.
+    spare: u32,
     merges: bool,
     /// It has the sections it offered and gets no more.
     fixed: bool,
@@ -168,6 +177,7 @@ impl Subscriber {
             by_ssrc: BTreeMap::new(),
             next_ssrc: seed.next() as u32,
             next_transport_cc: 0,
+            spare: 0,
             merges,
             fixed: false,
         }
@@ -344,6 +354,18 @@ impl Subscriber {
             sent: Vec::new(),
             epoch: None,
         }
+    }
+
+    /// Notes a packet of a picture that leaves for the first time.
+    pub(crate) const fn earn_spare(&mut self) {
+        self.spare = if self.spare < MAX_SPARE { self.spare + SPARE } else { MAX_SPARE };
+    }
+
+    /// Whether what is sent again now goes twice at once.
+    pub(crate) const fn take_spare(&mut self) -> bool {
+        let enough = self.spare >= 100;
+        self.spare -= if enough { 100 } else { 0 };
+        enough
     }
 
     /// The next transport-wide number; one per packet that leaves.

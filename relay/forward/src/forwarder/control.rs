@@ -20,6 +20,14 @@ const NACK_CHUNK: usize = 256;
 /// RTCP packets that wait to be fetched, for a shell that does not.
 const MAX_WAITING: usize = 4096;
 
+/// How often a packet that is sent again goes at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Copies {
+    One,
+    /// Twice where its subscriber has not had many of late.
+    AsSpare,
+}
+
 impl RoomForwarder {
     /// Plain RTCP of a participant, from its publisher or its subscriber transport.
     pub fn handle_rtcp(&mut self, now: Instant, from: ParticipantId, direction: Direction, packets: &[RtcpPacket]) {
@@ -148,14 +156,14 @@ impl RoomForwarder {
         let Some(participant) = self.participants.at_mut(place) else { return };
         let Some((index, _)) = participant.subscriber.find(media) else { return };
         for &number in lost {
-            if self.send_again(now, place, index, number).is_break() {
+            if self.send_again(now, place, index, number, Copies::AsSpare).is_break() {
                 break;
             }
         }
     }
 
     /// Queues a packet of a slot once more. Breaks where nothing can be sent again at present.
-    fn send_again(&mut self, now: Instant, place: usize, index: usize, number: SeqNo) -> ControlFlow<()> {
+    fn send_again(&mut self, now: Instant, place: usize, index: usize, number: SeqNo, copies: Copies) -> ControlFlow<()> {
         let next = ControlFlow::Continue(());
         let Some(participant) = self.participants.at_mut(place) else { return ControlFlow::Break(()) };
         let subscriber = &mut participant.subscriber;
@@ -172,21 +180,24 @@ impl RoomForwarder {
             self.counters.retransmissions_refused += 1;
             return ControlFlow::Break(());
         }
-        let Some(slot) = subscriber.slot_mut(index) else { return ControlFlow::Break(()) };
-        let job = Job {
-            track: at,
-            seq: sent.seq,
-            number: slot.number_retransmission(),
-            timestamp: sent.timestamp,
-            slot: index as u16,
-            repeats: Some(number.0),
-            encoding,
-            filled: false,
-            len: size as u16,
-        };
-        let queue = subscriber.queue(TrackKind::Video);
-        if queue.push(job) && queue.list() {
-            self.waiting[TrackKind::Video as usize].push_back(place as u32);
+        let copies = if copies == Copies::AsSpare && subscriber.take_spare() { 2 } else { 1 };
+        for _ in 0..copies {
+            let Some(slot) = subscriber.slot_mut(index) else { return ControlFlow::Break(()) };
+            let job = Job {
+                track: at,
+                seq: sent.seq,
+                number: slot.number_retransmission(),
+                timestamp: sent.timestamp,
+                slot: index as u16,
+                repeats: Some(number.0),
+                encoding,
+                filled: false,
+                len: size as u16,
+            };
+            let queue = subscriber.queue(TrackKind::Video);
+            if queue.push(job) && queue.list() {
+                self.waiting[TrackKind::Video as usize].push_back(place as u32);
+            }
         }
         next
     }
@@ -203,7 +214,7 @@ impl RoomForwarder {
             let slot = self.participants.at(place).and_then(|participant| participant.subscriber.slot(index));
             let last = slot.and_then(Slot::last_sent);
             if let Some((number, _)) = last.filter(|(_, last)| *last == seq) {
-                let _ = self.send_again(now, place, index, number);
+                let _ = self.send_again(now, place, index, number, Copies::One);
             }
         }
     }

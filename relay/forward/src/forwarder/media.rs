@@ -351,6 +351,7 @@ fn write(
         slot.packets = slot.packets.wrapping_add(1);
         slot.octets = slot.octets.wrapping_add(payload.len() as u32);
         subscriber.rate.spend(now, len);
+        subscriber.earn_spare();
     }
     Some((ssrc, header_len, len))
 }

@@ -40,7 +40,7 @@ const MAX_EVENTS: usize = 2 * MAX_SEND_STREAMS;
 const TWICE_FROM: Duration = Duration::from_millis(40);
 
 /// Where more than this share is lost, as far as is known, the second copies would be a load themselves.
-const TWICE_LOSS: f32 = 0.03;
+const TWICE_LOSS: f32 = 0.06;
 
 /// Round trips beyond this are not believed: a report with a wrong time.
 const MAX_RTT: Duration = Duration::from_secs(10);

@@ -33,6 +33,25 @@ fn a_nack_is_answered_on_the_retransmission_stream() {
 }
 
 #[test]
+fn what_is_asked_for_goes_twice_at_once_as_long_as_little_is_lost() {
+    let mut room = Room::new();
+    for number in 1..=100 {
+        room.camera(frame(0, number, number == 1)).unwrap();
+    }
+    let bob = room.to(BOB);
+    let ask = |room: &mut Room, at: usize| {
+        let header = &bob[at].1.header;
+        let nack = [RtcpPacket::Nack { sender: Ssrc(1), media: header.ssrc, lost: vec![header.sequence] }];
+        room.forwarder.handle_rtcp(room.now, BOB, Direction::Subscribe, &nack);
+        let again = room.to(BOB);
+        assert!(again.windows(2).all(|pair| pair[0].0.0 + 1 == pair[1].0.0 && pair[0].1.payload == pair[1].1.payload));
+        again.len()
+    };
+    let copies: Vec<_> = (40..50).map(|at| ask(&mut room, at)).collect();
+    assert_eq!(copies, [2, 2, 2, 2, 2, 1, 1, 1, 1, 1]);
+}
+
+#[test]
 fn a_loss_on_the_publishers_leg_is_asked_for_and_repaired() {
     let mut room = Room::new();
     room.camera_at(SeqNo(10), frame(0, 1, true)).unwrap();
