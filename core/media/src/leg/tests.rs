@@ -537,6 +537,23 @@ fn a_full_pacer_drops_video_until_the_next_keyframe() {
 }
 
 #[test]
+fn a_picture_that_takes_longer_than_the_next_one_waits_is_seen() {
+    let mut world = sdk(18, Link::CLEAN);
+    // Five packets take 2.5 s and more, and one comes every second.
+    world.send.set_rate(DataRate::kbps(15));
+    for frame in 0..16 {
+        let keyframe = frame == 0 || world.events.iter().any(|event| matches!(event, SendLegEvent::KeyframeRequested { .. }));
+        world.events.clear();
+        (0..PER_FRAME).for_each(|part| world.send.push(world.now, &video(frame, part, keyframe)));
+        world.run(world.now + ms(1_000), &Everything);
+    }
+    let mut parts = BTreeMap::<u32, u32>::new();
+    world.video_packets().iter().for_each(|packet| *parts.entry(packet.origin.frame).or_default() += 1);
+    let whole = parts.values().filter(|parts| **parts == PER_FRAME).count();
+    assert!(parts.contains_key(&0) && whole >= 3 && whole + 1 >= parts.len(), "{parts:?}");
+}
+
+#[test]
 fn a_source_that_comes_back_goes_on_with_its_numbers() {
     let mut world = sdk(19, Link::CLEAN);
     world.send.push(world.now, &audio(0));

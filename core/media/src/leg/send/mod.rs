@@ -154,6 +154,21 @@ impl Queued {
             Self::Media(ssrc, _) | Self::Repair(ssrc, _) => *ssrc,
         }
     }
+
+    const fn frame(&self) -> Option<u32> {
+        match self {
+            Self::Media(_, packet) => Some(packet.origin.frame),
+            Self::Repair(..) => None,
+        }
+    }
+}
+
+/// What an overflow leaves of its stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keep {
+    /// The frame of the packet that is next.
+    FrameUnderWay,
+    Nothing,
 }
 
 impl SendLeg {
@@ -282,13 +297,16 @@ impl SendLeg {
         let size = pacer_size(packet.payload.len());
         // A frame goes whole or not at all.
         let late = queue == PacerQueue::Video && packet.origin.flags.first && self.pacer.is_behind();
-        if late || self.pacer.push(now, queue, route.0, size, Queued::Media(ssrc, packet.clone())).is_err() {
-            self.overflow(ssrc, queue);
+        if late {
+            self.overflow(ssrc, queue, Keep::FrameUnderWay);
+        } else if self.pacer.push(now, queue, route.0, size, Queued::Media(ssrc, packet.clone())).is_err() {
+            self.overflow(ssrc, queue, Keep::Nothing);
         }
     }
 
-    /// A full queue of video loses all of the stream at once: what is left could not be decoded anyway.
-    fn overflow(&mut self, ssrc: Ssrc, queue: PacerQueue) {
+    /// A queue of video that is behind or full loses all of the stream at once: what is new is of more use. The frame that is leaving may be
+    /// the only one that ever gets through.
+    fn overflow(&mut self, ssrc: Ssrc, queue: PacerQueue, keep: Keep) {
         let Some(stream) = self.streams.get_mut(&ssrc) else {
             return;
         };
@@ -297,8 +315,10 @@ impl SendLeg {
             return;
         }
         let dropped = &mut stream.stats.dropped;
+        let mut under_way = None;
         self.pacer.retain(queue, |queued| {
-            let keep = queued.ssrc() != ssrc;
+            let ours = queued.ssrc() == ssrc;
+            let keep = !ours || (keep == Keep::FrameUnderWay && queued.frame() == *under_way.get_or_insert(queued.frame()));
             *dropped += u64::from(!keep);
             keep
         });
