@@ -1,6 +1,6 @@
 //! One participant as the room holds it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use segue_model::{ParticipantId, TrackId};
@@ -9,11 +9,8 @@ use segue_wire::proto;
 use super::rate::Bucket;
 use super::{JoinRequest, RoomConfig};
 
-/// Peers a participant may report as unreachable; a mesh has at most eight.
-const MAX_FAILED_PEERS: usize = 16;
-
-/// Legs whose quality is remembered: those of a mesh, and the relay's.
-const MAX_LINKS: usize = MAX_FAILED_PEERS + 1;
+/// Legs of a participant that are known of: those of a mesh, which has at most eight, and the relay's.
+const MAX_LINKS: usize = 17;
 
 /// Tracks a participant may publish per second in the long run. A number of a track is given again
 /// only long after it was given back: at this rate the 65,535 of a room are enough for 512 participants.
@@ -67,10 +64,8 @@ pub(super) struct Member {
     pub(super) tracks: BTreeMap<TrackId, proto::Track>,
     /// When its connection was lost; `None` while it has one.
     pub(super) lost_at: Option<Instant>,
-    /// Peers it reports no direct leg to.
-    failed_peers: BTreeSet<ParticipantId>,
-    /// Those it has a direct leg to.
-    up_peers: BTreeSet<ParticipantId>,
+    /// Whether the legs it speaks of are up or have failed, by who is at the other end.
+    legs: BTreeMap<ParticipantId, bool>,
     /// Round trip in microseconds and loss in thousandths of its legs, by who is at the other end; 0 is the relay.
     links: BTreeMap<ParticipantId, (u32, u32)>,
     uplink: Option<Uplink>,
@@ -98,8 +93,7 @@ impl Member {
             plays: request.plays,
             tracks: BTreeMap::new(),
             lost_at: None,
-            failed_peers: BTreeSet::new(),
-            up_peers: BTreeSet::new(),
+            legs: BTreeMap::new(),
             links: BTreeMap::new(),
             uplink: None,
             messages: Bucket::new(now, config.messages_per_second),
@@ -167,23 +161,11 @@ impl Member {
         if report.rtt_us > 0 && (self.links.len() < MAX_LINKS || self.links.contains_key(&peer)) {
             self.links.insert(peer, (report.rtt_us, report.loss_permille));
         }
+        let has_room = self.legs.len() < MAX_LINKS || self.legs.contains_key(&peer);
         match report.state() {
-            proto::LinkState::Failed => {
-                self.up_peers.remove(&peer);
-                if self.failed_peers.len() < MAX_FAILED_PEERS {
-                    self.failed_peers.insert(peer);
-                }
-            }
-            proto::LinkState::Up => {
-                self.failed_peers.remove(&peer);
-                if self.up_peers.len() < MAX_FAILED_PEERS {
-                    self.up_peers.insert(peer);
-                }
-            }
-            proto::LinkState::Closed => {
-                self.up_peers.remove(&peer);
-                self.failed_peers.remove(&peer);
-            }
+            proto::LinkState::Up if has_room => _ = self.legs.insert(peer, true),
+            proto::LinkState::Failed if has_room => _ = self.legs.insert(peer, false),
+            proto::LinkState::Closed => _ = self.legs.remove(&peer),
             _ => {}
         }
     }
@@ -209,14 +191,13 @@ impl Member {
     }
 
     pub(super) fn forget(&mut self, peer: ParticipantId) {
-        self.failed_peers.remove(&peer);
-        self.up_peers.remove(&peer);
+        self.legs.remove(&peer);
         self.links.remove(&peer);
     }
 
-    /// Whether it reports no direct leg to a peer.
+    /// Whether it reports that its direct leg to a peer has failed.
     pub(super) fn misses(&self, peer: ParticipantId) -> bool {
-        self.failed_peers.contains(&peer)
+        self.legs.get(&peer) == Some(&false)
     }
 
     /// Round trip in microseconds and loss in thousandths of a leg, where they are known.
@@ -225,10 +206,10 @@ impl Member {
     }
 
     pub(super) fn failed_peers(&self) -> impl Iterator<Item = ParticipantId> {
-        self.failed_peers.iter().copied()
+        self.legs.iter().filter(|(_, up)| !**up).map(|(peer, _)| *peer)
     }
 
     pub(super) fn reports_leg_to(&self, peer: ParticipantId) -> bool {
-        self.up_peers.contains(&peer)
+        self.legs.get(&peer) == Some(&true)
     }
 }

@@ -127,8 +127,7 @@ impl Controller {
 
     /// An edge changed its path.
     pub(super) fn note_moved(&mut self, now: Instant, path: Path) {
-        let soon = |since: &Instant| now < *since + self.config.laggard_after;
-        if path == self.target && self.unmoved_since.is_some_and(|since| soon(&since)) {
+        if path == self.target && self.unmoved_since.is_some_and(|since| now < since + self.config.laggard_after) {
             (self.last_handover, self.unmoved_since) = (Some(now), None);
         }
     }
