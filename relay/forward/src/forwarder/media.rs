@@ -350,8 +350,11 @@ fn write(
     if job.repeats.is_none() {
         slot.packets = slot.packets.wrapping_add(1);
         slot.octets = slot.octets.wrapping_add(payload.len() as u32);
+        let repaired = slot.rtx_ssrc.is_some();
         subscriber.rate.spend(now, len);
-        subscriber.earn_spare();
+        if repaired {
+            subscriber.earn_spare();
+        }
     }
     Some((ssrc, header_len, len))
 }
