@@ -6,18 +6,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use segue_media::frame::EncodedFrame;
 use segue_media::packet::{AudioLevel, MediaPacket, Origin};
-use segue_media::source::SourceSender;
+use segue_media::source::{ProbeTimer, SourceSender};
 use segue_model::{DataRate, EncodingId, LayerId, MediaTime, TrackId, TrackKind, TrackSource};
 use segue_session::peer::{EncodingInfo, LegKey, PublishRequest, RouteLeg};
 
 use crate::played::{INDEX_LEN, write_index};
 use crate::rng::{hash, unit, unmix};
-
-/// A source that sent nothing for this long is silent.
-const SILENCE: Duration = Duration::from_millis(100);
-
-/// Probes of a silent source: 50 a second.
-const PROBE_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Distance of audio frames.
 pub const AUDIO_FRAME: Duration = Duration::from_millis(20);
@@ -95,7 +89,7 @@ pub struct Publication {
     pub routes: Vec<RouteLeg>,
     /// Legs that bear no picture now.
     paused: BTreeSet<LegKey>,
-    probe_at: Option<Instant>,
+    probe: ProbeTimer,
     /// The first packet of the latest frames: encoding, number of the frame, number of the packet.
     firsts: VecDeque<(LayerId, u32, u32)>,
 }
@@ -124,7 +118,7 @@ impl Publication {
             rungs,
             routes: Vec::new(),
             paused: BTreeSet::new(),
-            probe_at: None,
+            probe: ProbeTimer::default(),
             firsts: VecDeque::new(),
         }
     }
@@ -141,7 +135,7 @@ impl Publication {
     }
 
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.probe_at.into_iter().chain([self.next_at()]).min()
+        self.probe.poll_timeout().into_iter().chain([self.next_at()]).min()
     }
 
     /// Two ways at once are being compared: silence must not look like loss.
@@ -154,7 +148,7 @@ impl Publication {
         self.sender.set_largest(RouteLeg::largest_relayed(&routes));
         self.routes = routes;
         self.activate();
-        self.probe_at = self.probes().then(|| now + SILENCE);
+        self.probe.handle_comparison(now, self.probes());
     }
 
     /// What an encoding makes at most, payload only.
@@ -228,12 +222,11 @@ impl Publication {
                 TrackKind::Audio => self.speak(index, out),
                 TrackKind::Video => self.picture(index, out),
             }
-            if out.len() > before && self.probes() {
-                self.probe_at = Some(now + SILENCE);
+            if out.len() > before {
+                self.probe.handle_frame(now);
             }
         }
-        if self.probe_at.is_some_and(|at| at <= now) {
-            self.probe_at = self.probes().then(|| now + PROBE_INTERVAL);
+        if self.probe.handle_timeout(now) {
             out.push(self.sender.probe());
         }
     }
